@@ -1,0 +1,3 @@
+//! JSON of the HTTP API, by version.
+
+pub mod v1;

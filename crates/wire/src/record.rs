@@ -1,0 +1,73 @@
+//! Values a store keeps on its disk.
+//!
+//! Each value is one format byte (how the body is encoded), one schema byte (which version of its record type the
+//! body is), and the body. The body's encoding can neither add a field nor be read under another version, so a changed
+//! record is a new schema with an explicit conversion from the old one, and the old one's golden file stays.
+//!
+//! What is read is parsed: a record that breaks a rule of `domain` is a [`RecordError`], not a value.
+
+pub mod v1;
+
+use bincode::config::{Configuration, Limit};
+use plimsoll_domain::id::TextRule;
+use plimsoll_domain::projection::Invalid;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+/// Bodies in bincode 2's standard configuration.
+const FORMAT_BINCODE_2: u8 = 1;
+
+/// The most bytes of one body: a transition with 256 refs whose every text is as long as allowed has 0.7 MB.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// A stored value cannot be read.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// Shorter than its header.
+    #[error("the record has {0} bytes, and no room for its header")]
+    Truncated(usize),
+    /// Written by a newer version, or damaged.
+    #[error("the record has format {format} and schema {schema}, which this version does not read")]
+    Unknown {
+        /// The format byte.
+        format: u8,
+        /// The schema byte.
+        schema: u8,
+    },
+    /// The body is not of its schema.
+    #[error("the record's body cannot be read: {0}")]
+    Body(#[from] bincode::error::DecodeError),
+    /// Bytes follow the body.
+    #[error("{0} bytes follow the record's body")]
+    Trailing(usize),
+    /// A field breaks its rule.
+    #[error("the record breaks a rule: {0}")]
+    Field(#[from] Invalid),
+    /// A name breaks its rule.
+    #[error("the record breaks a rule: {0}")]
+    Text(#[from] TextRule),
+}
+
+fn configuration() -> Configuration<bincode::config::LittleEndian, bincode::config::Varint, Limit<BODY_BYTES_MAX>> {
+    bincode::config::standard().with_limit::<BODY_BYTES_MAX>()
+}
+
+fn encode(schema: u8, body: &impl Serialize) -> Vec<u8> {
+    let mut value = vec![FORMAT_BINCODE_2, schema];
+    bincode::serde::encode_into_std_write(body, &mut value, configuration())
+        .expect("records have a known shape, and a vector takes every byte");
+    value
+}
+
+fn decode<Body: DeserializeOwned>(schema: u8, value: &[u8]) -> Result<Body, RecordError> {
+    let [format, actual, body @ ..] = value else { return Err(RecordError::Truncated(value.len())) };
+    if (*format, *actual) != (FORMAT_BINCODE_2, schema) {
+        return Err(RecordError::Unknown { format: *format, schema: *actual });
+    }
+    let (record, used) = bincode::serde::decode_from_slice(body, configuration())?;
+    if used < body.len() {
+        return Err(RecordError::Trailing(body.len() - used));
+    }
+    Ok(record)
+}
