@@ -1,0 +1,233 @@
+//! The data directory: one lock, one engine, a ballast.
+//!
+//! ```text
+//! <data-dir>/LOCK       held while a process has the directory open
+//! <data-dir>/BALLAST    bytes to give back when an engine cannot open on a full disk
+//! <data-dir>/fjall/     the engine's own files; or redb/, or sled/
+//! ```
+//!
+//! A directory belongs to the engine it was made with. The engine's folder is made last, so a directory without one is
+//! an empty one.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::engine::fjall::Fjall;
+use crate::engine::redb::Redb;
+use crate::engine::sled::Sled;
+use crate::engine::{Engine, EngineError, EngineOptions};
+
+/// What the ballast weighs: enough for sled, which needs room to open, to write what it recovers.
+const BALLAST_BYTES: usize = 32 << 20;
+
+/// An engine on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// fjall: a log-structured merge tree. The default: the fastest at durable writes, within a stated budget.
+    Fjall,
+    /// redb: a copy-on-write B-tree in one file. Least memory, fewest moving parts, slowest writes.
+    Redb,
+    /// sled: a lock-free tree over a log. Needs about four times the disk.
+    Sled,
+}
+
+impl EngineKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Fjall, Self::Redb, Self::Sled];
+
+    /// Its name: in the configuration, and of its folder.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fjall => "fjall",
+            Self::Redb => "redb",
+            Self::Sled => "sled",
+        }
+    }
+
+    fn open(self, directory: &Path, options: EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
+        Ok(match self {
+            Self::Fjall => Arc::new(Fjall::open(directory, options)?),
+            Self::Redb => Arc::new(Redb::open(directory, options)?),
+            Self::Sled => Arc::new(Sled::open(directory, options)?),
+        })
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// A name that is no engine's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("must be fjall, redb or sled")]
+pub struct NoSuchEngine;
+
+impl FromStr for EngineKind {
+    type Err = NoSuchEngine;
+
+    fn from_str(text: &str) -> Result<Self, NoSuchEngine> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or(NoSuchEngine)
+    }
+}
+
+/// A data directory that cannot be opened. Nothing in it was changed, unless a variant says so.
+#[derive(Debug, Error)]
+pub enum DirectoryError {
+    /// Another process has it open.
+    #[error("{} is in use by another process: stop that one, or give this one a data directory of its own", path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It was made with another engine.
+    #[error("{} holds a {found} store: start with --engine {found}, or give another data directory", path.display())]
+    OtherEngine {
+        /// The directory.
+        path: PathBuf,
+        /// The engine it was made with.
+        found: EngineKind,
+    },
+    /// The operating system refuses.
+    #[error("cannot use {} as a data directory: {source}", path.display())]
+    Io {
+        /// The directory, or the file in it.
+        path: PathBuf,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+    /// The engine refuses.
+    #[error("cannot open the {kind} store in {}: {source}", path.display())]
+    Engine {
+        /// The directory.
+        path: PathBuf,
+        /// The engine.
+        kind: EngineKind,
+        /// What it said.
+        #[source]
+        source: EngineError,
+    },
+}
+
+/// A data directory, open and locked. Keep it as long as the engine is in use.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    kind: EngineKind,
+    _lock: File,
+}
+
+impl Directory {
+    /// Opens a data directory, making it where it is not there. `kind` is the engine for a new one; an existing one
+    /// must be of that kind, where one is given.
+    ///
+    /// # Errors
+    /// See [`DirectoryError`].
+    pub fn open(
+        path: &Path,
+        kind: Option<EngineKind>,
+        options: EngineOptions,
+    ) -> Result<(Self, Arc<dyn Engine>), DirectoryError> {
+        let io_error = |source| DirectoryError::Io { path: path.to_path_buf(), source };
+        fs::create_dir_all(path).map_err(io_error)?;
+        let lock = lock(path)?;
+        let kind = match (Self::kind_of(path), kind) {
+            (Some(found), Some(wanted)) if found != wanted => {
+                return Err(DirectoryError::OtherEngine { path: path.to_path_buf(), found });
+            }
+            (found, wanted) => found.or(wanted).unwrap_or(EngineKind::Fjall),
+        };
+        let engine = open_with_ballast(path, kind, options).map_err(|source| DirectoryError::Engine {
+            path: path.to_path_buf(),
+            kind,
+            source,
+        })?;
+        Ok((Self { path: path.to_path_buf(), kind, _lock: lock }, engine))
+    }
+
+    /// The engine a directory was made with; `None` for an empty one.
+    #[must_use]
+    pub fn kind_of(path: &Path) -> Option<EngineKind> {
+        EngineKind::ALL.into_iter().find(|kind| path.join(kind.name()).is_dir())
+    }
+
+    /// The engine it was made with.
+    #[must_use]
+    pub const fn kind(&self) -> EngineKind {
+        self.kind
+    }
+
+    /// Bytes the file system has left for an ordinary user; `None` where it cannot be told.
+    #[must_use]
+    pub fn free_bytes(&self) -> Option<u64> {
+        free_bytes(&self.path)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Bytes the file system of `path` has left for an ordinary user; `None` where it cannot be told.
+#[must_use]
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let room = rustix::fs::statvfs(path).ok()?;
+    room.f_bavail.checked_mul(room.f_frsize)
+}
+
+fn lock(path: &Path) -> Result<File, DirectoryError> {
+    let path_of_lock = path.join("LOCK");
+    let io_error = |source| DirectoryError::Io { path: path_of_lock.clone(), source };
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path_of_lock).map_err(io_error)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(DirectoryError::InUse { path: path.to_path_buf() }),
+        Err(TryLockError::Error(source)) => Err(io_error(source)),
+    }
+}
+
+/// Opens the engine; on a full disk once more, with the room the ballast gives back.
+fn open_with_ballast(path: &Path, kind: EngineKind, options: EngineOptions) -> Result<Arc<dyn Engine>, EngineError> {
+    let ballast = path.join("BALLAST");
+    let folder = path.join(kind.name());
+    let opened = match kind.open(&folder, options) {
+        Err(EngineError::DiskFull) if ballast.exists() => {
+            fs::remove_file(&ballast)?;
+            tracing::warn!("the data disk is full: the ballast was given back to open the store");
+            kind.open(&folder, options)
+        }
+        opened => opened,
+    };
+    if opened.is_ok() {
+        lay_ballast(path, &ballast);
+    }
+    opened
+}
+
+/// Lays the ballast where there is ample room for it. A store without one works.
+fn lay_ballast(path: &Path, ballast: &Path) {
+    let ample = free_bytes(path).is_some_and(|free| free > 8 * BALLAST_BYTES as u64);
+    if ballast.exists() || !ample {
+        return;
+    }
+    let laid = File::create(ballast).and_then(|mut file| {
+        file.write_all(&vec![0_u8; BALLAST_BYTES])?;
+        file.sync_all()
+    });
+    if let Err(error) = laid {
+        tracing::warn!(%error, "no ballast could be laid on the data disk");
+        // A part of a ballast is none; it is laid anew at the next start.
+        let _ = fs::remove_file(ballast);
+    }
+}

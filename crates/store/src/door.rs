@@ -1,0 +1,242 @@
+//! The single commit door: every fact enters the store here.
+//!
+//! The one idea: the writes of a group are *decided* one by one over a [`Staging`], each seeing the ones before it, then
+//! committed as one batch and synced once. Log, projection, refs, clock and usage change together or not at all. The
+//! door does no waiting and starts no thread; [`crate::writer`] drives it.
+//!
+//! A write that fails while it is decided has staged nothing: all that can fail is read before the first row is put.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use plimsoll_domain::clock::Clock;
+use plimsoll_domain::id::{ArtifactId, TenantId};
+use plimsoll_domain::projection::{
+    Body, Expectation, Fact, Projection, RefRows, Refusal, Submission, Token, Verdict, judge,
+};
+use plimsoll_domain::timestamp::UnixNanos;
+use plimsoll_wire::record::v1::{self, StoredHead, StoredIdentity, StoredUsage};
+use quick_cache::Weighter;
+use quick_cache::unsync::Cache;
+
+use crate::engine::{Batch, Engine, EngineError, Table};
+use crate::error::{ReadError, WriteError};
+use crate::layout;
+use crate::options::Options;
+use crate::staging::Staging;
+
+/// The most refs one artifact may have: what one answer can list, and one tombstone can take away, in a breath.
+pub const ARTIFACT_REFS_MAX: u64 = 10_000;
+
+/// An accepted or repeated write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// Whether it was accepted before: nothing has changed.
+    pub repeated: bool,
+    /// The artifact's token as it stands now.
+    pub token: Token,
+}
+
+/// The state of an artifact as of a commit.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) artifact: ArtifactId,
+    pub(crate) stored: StoredHead,
+}
+
+/// What one group changed, by key of [`layout::head`].
+pub(crate) type Changed = BTreeMap<Vec<u8>, Arc<Head>>;
+
+/// See the module.
+pub(crate) struct Door {
+    engine: Arc<dyn Engine>,
+    state: State,
+}
+
+/// What the door keeps in memory between groups. After a failed commit it is ahead of the disk: the door is not used
+/// again.
+struct State {
+    options: Options,
+    clock: Clock,
+    sequence: u64,
+    usages: BTreeMap<TenantId, StoredUsage>,
+    heads: Cache<Vec<u8>, Arc<Head>, HeadBytes>,
+}
+
+/// About what a head occupies in memory.
+#[derive(Clone)]
+struct HeadBytes;
+
+impl Weighter<Vec<u8>, Arc<Head>> for HeadBytes {
+    fn weight(&self, key: &Vec<u8>, head: &Arc<Head>) -> u64 {
+        const FIXED: usize = 320;
+        let winner = head.stored.projection.winner.as_ref();
+        let texts = winner.map_or(0, |winner| winner.transition.as_str().len() + winner.status.as_str().len());
+        (FIXED + key.len() + head.artifact.as_str().len() + texts) as u64
+    }
+}
+
+impl Door {
+    /// A door to `engine`, going on from what it holds.
+    pub(crate) fn open(engine: Arc<dyn Engine>, identity: StoredIdentity, options: Options) -> Result<Self, ReadError> {
+        let number = |key: &[u8]| -> Result<u64, ReadError> {
+            let value = engine.get(Table::Meta, key)?;
+            Ok(value.map(|value| v1::decode_number(&value)).transpose()?.unwrap_or_default())
+        };
+        let high_water = UnixNanos::new(number(layout::CLOCK)?);
+        let sequence = number(layout::SEQUENCE)?;
+        let entries = usize::try_from(options.head_cache_bytes / 512).unwrap_or(usize::MAX);
+        let heads = Cache::with_weighter(entries, options.head_cache_bytes, HeadBytes);
+        let clock = Clock::resume(identity.node, high_water, options.drift_max);
+        let state = State { options, clock, sequence, usages: BTreeMap::new(), heads };
+        Ok(Self { engine, state })
+    }
+
+    /// The sequence of the latest commit.
+    pub(crate) const fn sequence(&self) -> u64 {
+        self.state.sequence
+    }
+
+    /// Begins a group.
+    pub(crate) fn group(&mut self) -> Group<'_> {
+        let now = (self.state.options.wall_clock)();
+        Group { staging: Staging::over(&*self.engine), state: &mut self.state, changed: Changed::new(), now }
+    }
+
+    /// Commits a batch and makes it durable.
+    pub(crate) fn commit(&self, batch: Batch) -> Result<(), EngineError> {
+        self.engine.commit(batch)?;
+        self.engine.sync()
+    }
+}
+
+/// A group of writes in the making.
+pub(crate) struct Group<'a> {
+    staging: Staging<'a>,
+    state: &'a mut State,
+    changed: Changed,
+    now: UnixNanos,
+}
+
+impl Group<'_> {
+    /// Decides on a transition a client posted.
+    pub(crate) fn submit(
+        &mut self,
+        tenant: &TenantId,
+        submission: Submission,
+        expectation: &Expectation,
+    ) -> Result<Accepted, WriteError> {
+        let Submission { transition, after } = submission;
+        let known = self.staging.fact_of(tenant, &transition.id)?;
+        let head = self.head(tenant, &transition.artifact)?;
+        let rows = match head.projection.refs.count {
+            0 => RefRows::default(),
+            _ => self.staging.refs_named_by(tenant, &transition)?,
+        };
+        if judge(&transition, expectation, &head.projection, known.as_ref(), &rows)? == Verdict::Repeat {
+            return Ok(Accepted { repeated: true, token: token_of(&head.projection, &transition.artifact) });
+        }
+        self.check_quota(tenant, &head.projection, transition.refs().len())?;
+        if let Some(after) = after {
+            self.state.clock.observe(self.now, after.stamp)?;
+        }
+        let fact = Fact::new(Body::Transition(transition), self.state.clock.stamp(self.now));
+        self.admit(tenant, &fact, head, rows)
+    }
+
+    /// Decides on a client's wish to retire an artifact.
+    pub(crate) fn retire(
+        &mut self,
+        tenant: &TenantId,
+        artifact: &ArtifactId,
+        expectation: &Expectation,
+    ) -> Result<Accepted, WriteError> {
+        let head = self.head(tenant, artifact)?;
+        if !head.projection.is_visible() {
+            return Err(WriteError::NotProjected);
+        }
+        if !expectation.holds(&head.projection, artifact) {
+            return Err(Refusal::Moved { token: head.projection.token(artifact) }.into());
+        }
+        let stamp = self.state.clock.stamp(self.now);
+        self.admit(tenant, &Fact::new(Body::Tombstone(artifact.clone()), stamp), head, RefRows::default())
+    }
+
+    /// Merges a fact that is new to this store, and stages all that follows from it.
+    fn admit(
+        &mut self,
+        tenant: &TenantId,
+        fact: &Fact,
+        head: StoredHead,
+        mut rows: RefRows,
+    ) -> Result<Accepted, WriteError> {
+        let artifact = fact.artifact().clone();
+        let mut projection = head.projection;
+        let merged = projection.merge(&mut rows, None, fact, || self.staging.facts_of(tenant, &artifact))?;
+        let mut usage = self.usage(tenant)?;
+        self.staging.put_refs(tenant, &artifact, &rows)?;
+        self.state.sequence += 1;
+        let sequence = self.state.sequence;
+        usage.bytes += self.staging.put_fact(tenant, &merged.fact, sequence);
+        usage.facts += 1;
+        self.state.usages.insert(tenant.clone(), usage);
+        self.staging.put(Table::Meta, layout::usage(tenant), v1::encode_usage(usage));
+        let token = token_of(&projection, &artifact);
+        let stored = StoredHead { projection, sequence };
+        self.changed.insert(layout::head(tenant, &artifact), Arc::new(Head { artifact, stored }));
+        Ok(Accepted { repeated: false, token })
+    }
+
+    fn check_quota(&mut self, tenant: &TenantId, head: &Projection, refs: usize) -> Result<(), WriteError> {
+        let usage = self.usage(tenant)?;
+        let options = &self.state.options;
+        let quotas = [
+            (usage.facts + 1, options.tenant_facts_max, "transitions a tenant"),
+            (usage.bytes + 1, options.tenant_bytes_max, "bytes a tenant"),
+            (head.refs.count + refs as u64, ARTIFACT_REFS_MAX, "refs an artifact"),
+        ];
+        match quotas.into_iter().find(|(wanted, limit, _)| wanted > limit) {
+            Some((_, limit, unit)) => Err(WriteError::QuotaExceeded { limit, unit }),
+            None => Ok(()),
+        }
+    }
+
+    fn usage(&mut self, tenant: &TenantId) -> Result<StoredUsage, ReadError> {
+        if let Some(usage) = self.state.usages.get(tenant) {
+            return Ok(*usage);
+        }
+        let value = self.staging.get(Table::Meta, &layout::usage(tenant))?;
+        let usage = value.map(|value| v1::decode_usage(&value)).transpose()?.unwrap_or_default();
+        self.state.usages.insert(tenant.clone(), usage);
+        Ok(usage)
+    }
+
+    fn head(&mut self, tenant: &TenantId, artifact: &ArtifactId) -> Result<StoredHead, ReadError> {
+        let key = layout::head(tenant, artifact);
+        if let Some(head) = self.changed.get(&key).or_else(|| self.state.heads.get(&key)) {
+            return Ok(head.stored.clone());
+        }
+        let value = self.staging.get(Table::Head, &key)?;
+        let empty = StoredHead { projection: Projection::default(), sequence: 0 };
+        Ok(value.map(|value| v1::decode_head(&value)).transpose()?.unwrap_or(empty))
+    }
+
+    /// Ends the group: the batch to commit, and what it changes.
+    pub(crate) fn finish(mut self) -> (Batch, Changed) {
+        for (key, head) in &self.changed {
+            let value = v1::encode_head(&head.stored.projection, head.stored.sequence);
+            self.staging.put(Table::Head, key.clone(), value);
+            self.state.heads.insert(key.clone(), Arc::clone(head));
+        }
+        if !self.changed.is_empty() {
+            let high_water = self.state.clock.high_water().get();
+            self.staging.put(Table::Meta, layout::CLOCK.to_vec(), v1::encode_number(high_water));
+            self.staging.put(Table::Meta, layout::SEQUENCE.to_vec(), v1::encode_number(self.state.sequence));
+        }
+        (self.staging.into_batch(), self.changed)
+    }
+}
+
+fn token_of(projection: &Projection, artifact: &ArtifactId) -> Token {
+    projection.token(artifact).expect("an artifact with a fact has a token")
+}

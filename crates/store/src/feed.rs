@@ -1,0 +1,129 @@
+//! The change feed: every artifact that changed since a position.
+//!
+//! The log is the feed. A reader holds a [`Position`] and asks for what comes after; however far behind it is, the
+//! store keeps nothing for it. A page names each artifact once, at its latest place within the page.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use plimsoll_domain::id::{ArtifactId, NodeId, TenantId};
+use plimsoll_wire::record::v1::{self, StoredIdentity};
+use thiserror::Error;
+
+use crate::engine::{Direction, KeyRange, Table};
+use crate::error::ReadError;
+use crate::layout;
+use crate::projections::Projections;
+
+/// The most places of the log one page looks at.
+const FEED_ROWS_MAX: usize = 1_000;
+
+/// Where a reader stands in one node's feed: after everything up to `sequence`. Not a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The node whose feed it is.
+    pub node: NodeId,
+    /// The incarnation of that node's data directory.
+    pub incarnation: u64,
+    /// The latest change the reader has seen.
+    pub sequence: u64,
+}
+
+/// A text that is not a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("must be a position as the change feed gives them: <node>-<incarnation>-<sequence>")]
+pub struct NotAPosition;
+
+impl fmt::Display for Position {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}-{:016x}-{}", self.node, self.incarnation, self.sequence)
+    }
+}
+
+impl FromStr for Position {
+    type Err = NotAPosition;
+
+    fn from_str(text: &str) -> Result<Self, NotAPosition> {
+        let mut parts = text.split('-');
+        let mut part = || parts.next().ok_or(NotAPosition);
+        let node: NodeId = part()?.parse().map_err(|_| NotAPosition)?;
+        let incarnation: NodeId = part()?.parse().map_err(|_| NotAPosition)?;
+        let sequence = part()?.parse().map_err(|_| NotAPosition)?;
+        let position = Self { node, incarnation: incarnation.number(), sequence };
+        (position.to_string() == text).then_some(position).ok_or(NotAPosition)
+    }
+}
+
+/// What changed after a position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// The tenant's artifacts that changed, in the order of their latest changes, each with the position after it.
+    pub artifacts: Vec<(ArtifactId, Position)>,
+    /// Where to go on.
+    pub next: Position,
+}
+
+impl Projections {
+    /// The position of this node's latest durable change.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position_at(self.shared.durable())
+    }
+
+    fn position_at(&self, sequence: u64) -> Position {
+        let StoredIdentity { node, incarnation } = self.identity();
+        Position { node, incarnation, sequence }
+    }
+
+    /// Whether a reader can go on from a position here: it is of this node and incarnation, and not ahead of it.
+    #[must_use]
+    pub fn knows(&self, position: Position) -> bool {
+        let here = self.position();
+        position.node == here.node && position.incarnation == here.incarnation && position.sequence <= here.sequence
+    }
+
+    /// A tenant's changes after a position, as far as they are durable. Empty `artifacts` with a `next` that has not
+    /// moved means there are none.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn changes(&self, tenant: &TenantId, after: Position) -> Result<Changes, ReadError> {
+        let durable = self.shared.durable();
+        let range = KeyRange::prefix_after(&[], layout::log(after.sequence));
+        let mut latest: BTreeMap<ArtifactId, u64> = BTreeMap::new();
+        let mut reached = after.sequence;
+        for row in self.engine.scan(Table::Log, range, Direction::Forward).take(FEED_ROWS_MAX) {
+            let (key, value) = row?;
+            let sequence = layout::log_sequence(&key).ok_or(ReadError::Dangling { sequence: reached })?;
+            if sequence > durable {
+                break;
+            }
+            reached = sequence;
+            let stored = v1::decode_fact(&value)?;
+            if stored.tenant == *tenant {
+                latest.insert(stored.fact.artifact().clone(), sequence);
+            }
+        }
+        let mut artifacts: Vec<_> =
+            latest.into_iter().map(|(artifact, sequence)| (artifact, self.position_at(sequence))).collect();
+        artifacts.sort_by_key(|(_, position)| position.sequence);
+        Ok(Changes { artifacts, next: self.position_at(reached) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_has_one_text() {
+        let position = Position { node: NodeId::new(1), incarnation: 2, sequence: 3 };
+        let text = "0000000000000001-0000000000000002-3";
+        assert_eq!(position.to_string(), text);
+        assert_eq!(text.parse(), Ok(position));
+        for other in ["", "1-2-3", "0000000000000001-0000000000000002-03", "0000000000000001-0000000000000002-3-4"] {
+            assert_eq!(other.parse::<Position>(), Err(NotAPosition), "{other}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! One node's durable copy of its projections.
+//!
+//! - [`engine`]: the seam to a disk, and what is behind it.
+//! - [`directory`]: a data directory, locked, with its engine.
+//! - [`format`](mod@format): the format of what it holds, and migrations.
+//! - [`projections`]: the handle that readers and writers hold; [`pages`] and [`feed`] are more of its reads.
+//! - [`writer`]: group commit, behind which stands the single commit door.
+//!
+//! The store does not know that there are peers: it takes facts at its door, and tells followers of its feed.
+
+pub mod directory;
+mod door;
+pub mod engine;
+pub mod error;
+pub mod feed;
+pub mod format;
+mod layout;
+pub mod options;
+pub mod pages;
+pub mod projections;
+mod shared;
+mod staging;
+pub mod writer;
+
+pub use door::{ARTIFACT_REFS_MAX, Accepted};
+pub use plimsoll_wire::record::v1::{StoredIdentity, StoredUsage};
+pub use shared::{Cursor, Progress};
+
+#[cfg(test)]
+mod tests;

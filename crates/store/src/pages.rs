@@ -1,0 +1,129 @@
+//! Lists, a page at a time: an artifact's history, and a tenant's projections.
+
+use plimsoll_domain::id::{ArtifactId, Status, TenantId};
+use plimsoll_domain::projection::{Token, Transition, Winner};
+use plimsoll_domain::timestamp::Timestamp;
+use plimsoll_wire::record::v1;
+
+use crate::engine::{Direction, KeyRange, Table};
+use crate::error::ReadError;
+use crate::layout;
+use crate::projections::Projections;
+
+/// The most rows one page looks at: a filter that fits few of them ends the page early.
+pub const PAGE_ROWS_MAX: usize = 10_000;
+
+/// A part of a list, and where the next part begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<Item, Place> {
+    /// The items.
+    pub items: Vec<Item>,
+    /// What to give for the next page; `None` on the last.
+    pub next: Option<Place>,
+}
+
+/// A visible transition of an artifact's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Past {
+    /// The transition.
+    pub transition: Transition,
+    /// Its effective stamp.
+    pub stamp: Timestamp,
+}
+
+/// A projection without its refs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// The artifact.
+    pub artifact: ArtifactId,
+    /// The transition that gives the status.
+    pub winner: Winner,
+    /// Names the state.
+    pub token: Token,
+}
+
+impl Projections {
+    /// The visible transitions of an artifact, newest first, from the one before `before` on; `None` where the
+    /// artifact is not projected here.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn history(
+        &self,
+        tenant: &TenantId,
+        artifact: &ArtifactId,
+        before: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Option<Page<Past, Timestamp>>, ReadError> {
+        let Some(head) = self.stored_head(tenant, artifact)?.filter(|head| head.projection.is_visible()) else {
+            return Ok(None);
+        };
+        let prefix = layout::of_artifact(tenant, artifact);
+        let range = match before {
+            Some(before) => KeyRange::prefix_before(&prefix, layout::history(tenant, artifact, before)),
+            None => KeyRange::prefix(&prefix),
+        };
+        let hidden = |stamp: Timestamp| head.projection.tombstone.is_some_and(|tombstone| stamp <= tombstone);
+        let mut items = Vec::new();
+        let mut next = None;
+        let mut newest = head.sequence;
+        for row in self.engine.scan(Table::History, range, Direction::Backward) {
+            let (key, value) = row?;
+            if layout::history_stamp(&key).is_none_or(hidden) {
+                break;
+            }
+            if items.len() == limit {
+                next = items.last().map(|past: &Past| past.stamp);
+                break;
+            }
+            let sequence = v1::decode_number(&value)?;
+            newest = newest.max(sequence);
+            let fact = self.fact_at(sequence)?.ok_or(ReadError::Dangling { sequence })?.fact;
+            if let Some(transition) = fact.transition() {
+                items.push(Past { transition: transition.clone(), stamp: fact.first });
+            }
+        }
+        self.settled(newest).await?;
+        Ok(Some(Page { items, next }))
+    }
+
+    /// The projections of a tenant, ordered by artifact id, from the one after `after` on.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn list(
+        &self,
+        tenant: &TenantId,
+        status: Option<&Status>,
+        after: Option<&ArtifactId>,
+        limit: usize,
+    ) -> Result<Page<Summary, ArtifactId>, ReadError> {
+        let prefix = layout::heads(tenant);
+        let range = match after {
+            Some(after) => KeyRange::prefix_after(&prefix, layout::head(tenant, after)),
+            None => KeyRange::prefix(&prefix),
+        };
+        let mut page = Page { items: Vec::new(), next: None };
+        let mut newest = 0;
+        let mut last = None;
+        for (looked_at, row) in self.engine.scan(Table::Head, range, Direction::Forward).enumerate() {
+            if page.items.len() == limit || looked_at == PAGE_ROWS_MAX {
+                page.next = last;
+                break;
+            }
+            let (key, value) = row?;
+            let head = v1::decode_head(&value)?;
+            let name = layout::head_artifact(tenant, &key).unwrap_or_default();
+            let artifact = ArtifactId::parse(name).map_err(plimsoll_wire::record::RecordError::Text)?;
+            last = Some(artifact.clone());
+            let token = head.projection.token(&artifact);
+            let Some((winner, token)) = head.projection.winner.zip(token) else { continue };
+            if status.is_none_or(|status| *status == winner.status) {
+                newest = newest.max(head.sequence);
+                page.items.push(Summary { artifact, winner, token });
+            }
+        }
+        self.settled(newest).await?;
+        Ok(page)
+    }
+}

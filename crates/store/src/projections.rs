@@ -1,0 +1,350 @@
+//! The projections of one node: the handle that everything else holds.
+//!
+//! Writes go through a bounded queue to the one [`Writer`]; reads go to the cache or the engine. A read never shows
+//! what a crash could take back: where it meets a change that is committed and not yet synced, it waits for the sync
+//! that covers it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_domain::id::{ArtifactId, TenantId, TransitionId};
+use plimsoll_domain::projection::{Expectation, ProducedRef, RefState, RefsDigest, Token, Winner};
+use plimsoll_domain::timestamp::UnixNanos;
+use plimsoll_wire::record::v1::{self, StoredHead, StoredIdentity, StoredUsage};
+use quick_cache::sync::GuardResult;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+
+use crate::door::{Door, Head};
+use crate::engine::{Direction, Engine, KeyRange, Table};
+use crate::error::{ReadError, StoreFailure, WriteError};
+use crate::format::Format;
+use crate::layout;
+use crate::options::Options;
+use crate::shared::{Cached, Cursor, Progress, Shared};
+use crate::writer::{Outcome, Post, QUEUE_REQUESTS_MAX, Request, Work, Writer};
+
+/// Bytes of requests that may wait for the writer.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// What a request with nothing to say occupies.
+const REQUEST_BYTES: usize = 512;
+
+/// How often a read of a projection looks again when a write came between its parts. Each look is as long as a scan of
+/// the refs; a group of writes takes at least a sync.
+const TORN_READS_MAX: usize = 64;
+
+/// When a full queue is likely to have room: a few groups later.
+const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
+
+/// The whole projection of an artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whole {
+    /// The transition that gives the status.
+    pub winner: Winner,
+    /// The refs, ordered by key.
+    pub refs: Vec<ProducedRef>,
+    /// Names this state.
+    pub token: Token,
+}
+
+/// See the module. Cheap to clone; the store closes when the last clone is gone.
+#[derive(Clone)]
+pub struct Projections {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) shared: Arc<Shared>,
+    queue: mpsc::Sender<Request>,
+    queue_bytes: Arc<Semaphore>,
+    identity: StoredIdentity,
+    format: Format,
+    wall_clock: crate::options::WallClock,
+}
+
+impl std::fmt::Debug for Projections {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Projections").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl Projections {
+    /// Opens the projections an engine holds, and the writer that has to [`Writer::run`] for writes to be answered.
+    ///
+    /// `fresh` names the node if the engine is empty: a random number each.
+    ///
+    /// # Errors
+    /// [`ReadError`]: what the store says about itself cannot be read.
+    pub fn open(
+        engine: Arc<dyn Engine>,
+        fresh: StoredIdentity,
+        options: &Options,
+    ) -> Result<(Self, Writer), crate::format::FormatError> {
+        let (format, identity) = crate::format::open(&*engine, fresh)?;
+        let door = Door::open(Arc::clone(&engine), identity, options.clone())?;
+        let shared = Arc::new(Shared::new(door.sequence(), options.cursor_cache_bytes));
+        let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
+        let writer = Writer::new(door, requests, Arc::clone(&shared), options);
+        let projections = Self {
+            engine,
+            shared,
+            queue,
+            queue_bytes: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
+            identity,
+            format,
+            wall_clock: Arc::clone(&options.wall_clock),
+        };
+        Ok((projections, writer))
+    }
+
+    /// The node, and the incarnation of its data directory.
+    #[must_use]
+    pub const fn identity(&self) -> StoredIdentity {
+        self.identity
+    }
+
+    /// The format of the data directory: an older one is read, and not written.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// How far the writer has come.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        *self.shared.progress().borrow()
+    }
+
+    /// Tells each time the writer has come further.
+    #[must_use]
+    pub fn watch_progress(&self) -> watch::Receiver<Progress> {
+        self.shared.progress()
+    }
+
+    /// The wall clock the store was given.
+    #[must_use]
+    pub fn now(&self) -> UnixNanos {
+        (self.wall_clock)()
+    }
+
+    /// Requests that wait for the writer.
+    #[must_use]
+    pub fn queue_length(&self) -> usize {
+        QUEUE_REQUESTS_MAX - self.queue.capacity()
+    }
+
+    /// Roughly how many bytes the store occupies on its disk.
+    ///
+    /// # Errors
+    /// [`ReadError`]: it cannot be told.
+    pub fn disk_bytes(&self) -> Result<u64, ReadError> {
+        Ok(self.engine.disk_bytes()?)
+    }
+
+    /// Accepts a transition: returns once it is durable, or refused.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn submit(&self, tenant: &TenantId, post: Post) -> Outcome {
+        let outcomes = self.ask(tenant, Work::Submit(vec![post]), Patience::None).await?;
+        outcomes.into_iter().next().unwrap_or(Err(WriteError::Failed(StoreFailure::Closed)))
+    }
+
+    /// Accepts transitions in order, each on its own: one outcome each. Waits for room in the queue.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; then nothing is known of any of them.
+    pub async fn submit_batch(&self, tenant: &TenantId, posts: Vec<Post>) -> Result<Vec<Outcome>, WriteError> {
+        self.ask(tenant, Work::Submit(posts), Patience::Wait).await
+    }
+
+    /// Retires an artifact with a tombstone.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn retire(&self, tenant: &TenantId, artifact: ArtifactId, expectation: Expectation) -> Outcome {
+        let outcomes = self.ask(tenant, Work::Retire(artifact, expectation), Patience::None).await?;
+        outcomes.into_iter().next().unwrap_or(Err(WriteError::Failed(StoreFailure::Closed)))
+    }
+
+    async fn ask(&self, tenant: &TenantId, work: Work, patience: Patience) -> Result<Vec<Outcome>, WriteError> {
+        self.format.check_writable()?;
+        let bytes = u32::try_from(work.bytes().min(QUEUE_BYTES_MAX)).expect("64 MiB fit 32 bits");
+        let full = || WriteError::Overloaded { retry_after: OVERLOADED_RETRY };
+        let closed = || WriteError::Failed(self.shared.failure().unwrap_or(StoreFailure::Closed));
+        let queue_bytes = Arc::clone(&self.queue_bytes);
+        let (room, place) = match patience {
+            Patience::None => (
+                queue_bytes.try_acquire_many_owned(bytes).map_err(|_| full())?,
+                self.queue.try_reserve().map_err(|error| match error {
+                    mpsc::error::TrySendError::Full(()) => full(),
+                    mpsc::error::TrySendError::Closed(()) => closed(),
+                })?,
+            ),
+            Patience::Wait => (
+                queue_bytes.acquire_many_owned(bytes).await.map_err(|_| closed())?,
+                self.queue.reserve().await.map_err(|_| closed())?,
+            ),
+        };
+        let (reply, outcomes) = oneshot::channel();
+        place.send(Request { tenant: tenant.clone(), work, reply, room });
+        outcomes.await.map_err(|_| closed())
+    }
+
+    /// The cursor of an artifact, if it is projected here. From memory, where it was read or written lately.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn cursor(&self, tenant: &TenantId, artifact: &ArtifactId) -> Result<Cached, ReadError> {
+        let key = layout::head(tenant, artifact);
+        if let Some(cached) = self.shared.cursors.get(key.as_slice()) {
+            return Ok(cached);
+        }
+        self.load_cursor(key, artifact).await
+    }
+
+    async fn load_cursor(&self, key: Vec<u8>, artifact: &ArtifactId) -> Result<Cached, ReadError> {
+        let (cursor, sequence) = {
+            let guard = match self.shared.cursors.get_value_or_guard(key.as_slice(), None) {
+                GuardResult::Value(cached) => return Ok(cached),
+                GuardResult::Guard(guard) => guard,
+                GuardResult::Timeout => return Err(ReadError::Failed(StoreFailure::Closed)),
+            };
+            let Some(value) = self.engine.get(Table::Head, &key)? else { return Ok(None) };
+            let stored = v1::decode_head(&value)?;
+            let sequence = stored.sequence;
+            let cursor = Cursor::of(&Head { artifact: artifact.clone(), stored }).map(Arc::new);
+            if sequence <= self.shared.durable() {
+                // The place may be taken by a newer cursor; then that one stays.
+                let _ = guard.insert(cursor.clone());
+            }
+            (cursor, sequence)
+        };
+        self.settled(sequence).await?;
+        Ok(cursor)
+    }
+
+    /// Rings when the artifact may have changed, and now and then when it has not. To miss nothing: take the bell,
+    /// then look at the cursor, then wait.
+    #[must_use]
+    pub fn bell(&self, tenant: &TenantId, artifact: &ArtifactId) -> &Notify {
+        self.shared.bell(&layout::head(tenant, artifact))
+    }
+
+    /// The whole projection of an artifact, if it is projected here: one exact state, however many writes go on.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn projection(&self, tenant: &TenantId, artifact: &ArtifactId) -> Result<Option<Whole>, ReadError> {
+        for _ in 0..TORN_READS_MAX {
+            let Some(stored) = self.stored_head(tenant, artifact)? else { return Ok(None) };
+            let (refs, digest) = self.refs(tenant, artifact)?;
+            if digest != stored.projection.refs {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            self.settled(stored.sequence).await?;
+            let token = stored.projection.token(artifact);
+            return Ok(stored.projection.winner.zip(token).map(|(winner, token)| Whole { winner, refs, token }));
+        }
+        Err(ReadError::RefsDoNotMatch { artifact: artifact.to_string() })
+    }
+
+    pub(crate) fn stored_head(
+        &self,
+        tenant: &TenantId,
+        artifact: &ArtifactId,
+    ) -> Result<Option<StoredHead>, ReadError> {
+        let value = self.engine.get(Table::Head, &layout::head(tenant, artifact))?;
+        Ok(value.map(|value| v1::decode_head(&value)).transpose()?)
+    }
+
+    fn refs(&self, tenant: &TenantId, artifact: &ArtifactId) -> Result<(Vec<ProducedRef>, RefsDigest), ReadError> {
+        let prefix = layout::of_artifact(tenant, artifact);
+        let mut refs = Vec::new();
+        let mut digest = RefsDigest::default();
+        for row in self.engine.scan(Table::Ref, KeyRange::prefix(&prefix), Direction::Forward) {
+            let (key, value) = row?;
+            let damaged = || ReadError::RefsDoNotMatch { artifact: artifact.to_string() };
+            let key = layout::ref_key(&prefix, &key).ok_or_else(damaged)?;
+            let state = v1::decode_ref(&value)?;
+            digest.add(&key, &state);
+            let resolution = match state {
+                RefState::Pending => None,
+                RefState::Resolved { resolution, .. } => Some(resolution),
+            };
+            refs.push(ProducedRef { key, resolution });
+        }
+        Ok((refs, digest))
+    }
+
+    /// Whether a transition of an artifact is here.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn contains(
+        &self,
+        tenant: &TenantId,
+        artifact: &ArtifactId,
+        transition: &TransitionId,
+    ) -> Result<bool, ReadError> {
+        let Some(value) = self.engine.get(Table::Identity, &layout::identity(tenant, transition))? else {
+            return Ok(false);
+        };
+        let sequence = v1::decode_number(&value)?;
+        self.settled(sequence).await?;
+        let fact = self.fact_at(sequence)?;
+        Ok(fact.is_some_and(|stored| stored.fact.artifact() == artifact))
+    }
+
+    /// What a tenant occupies.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn usage(&self, tenant: &TenantId) -> Result<StoredUsage, ReadError> {
+        let value = self.engine.get(Table::Meta, &layout::usage(tenant))?;
+        Ok(value.map(|value| v1::decode_usage(&value)).transpose()?.unwrap_or_default())
+    }
+
+    pub(crate) fn fact_at(&self, sequence: u64) -> Result<Option<v1::StoredFact>, ReadError> {
+        let value = self.engine.get(Table::Log, &layout::log(sequence))?;
+        Ok(value.map(|value| v1::decode_fact(&value)).transpose()?)
+    }
+
+    /// Waits until everything up to `sequence` is on the disk: at most one sync.
+    pub(crate) async fn settled(&self, sequence: u64) -> Result<(), ReadError> {
+        if sequence <= self.shared.durable() {
+            return Ok(());
+        }
+        let mut progress = self.shared.progress();
+        let come = progress.wait_for(|progress| progress.durable >= sequence || progress.failure.is_some()).await;
+        match come.map(|progress| *progress) {
+            Ok(Progress { durable, .. }) if durable >= sequence => Ok(()),
+            Ok(Progress { failure: Some(failure), .. }) => Err(ReadError::Failed(failure)),
+            _ => Err(ReadError::Failed(StoreFailure::Closed)),
+        }
+    }
+}
+
+/// What to do where the queue is full.
+#[derive(Clone, Copy)]
+enum Patience {
+    None,
+    Wait,
+}
+
+impl Work {
+    /// About what the work occupies while it waits.
+    fn bytes(&self) -> usize {
+        let of_post = |post: &Post| {
+            let refs = post.submission.transition.refs().iter();
+            let texts = refs.map(|produced| {
+                let resolution = produced.resolution.as_ref();
+                let urls = resolution.map_or(0, |resolution| resolution.url.len() + resolution.created_at.len());
+                64 + produced.key.target_repo.len() + produced.key.idempotency_key.len() + urls
+            });
+            REQUEST_BYTES + texts.sum::<usize>()
+        };
+        match self {
+            Self::Submit(posts) => posts.iter().map(of_post).sum(),
+            Self::Retire(..) => REQUEST_BYTES,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What the writer tells the readers: how far the disk has come, and the cursors that changed.
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+
+use plimsoll_domain::id::ArtifactId;
+use plimsoll_domain::projection::Token;
+use quick_cache::Weighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use tokio::sync::{Notify, watch};
+
+use crate::door::{Changed, Head};
+use crate::error::StoreFailure;
+
+/// Waiters for one artifact share a bell with a thousandth of all others: a ring costs them one look at the cache.
+const BELLS: usize = 1_024;
+
+/// How far the writer has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Every change up to this sequence is on the disk.
+    pub durable: u64,
+    /// Set once the store takes no more writes.
+    pub failure: Option<StoreFailure>,
+}
+
+/// The token of an artifact as of a durable change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// The artifact.
+    pub artifact: ArtifactId,
+    /// Names its state.
+    pub token: Token,
+    /// The token's text.
+    pub text: Box<str>,
+}
+
+impl Cursor {
+    /// The cursor of a head; `None` where the artifact is not projected.
+    pub(crate) fn of(head: &Head) -> Option<Self> {
+        let projection = &head.stored.projection;
+        let token = projection.token(&head.artifact).filter(|_| projection.is_visible())?;
+        Some(Self { artifact: head.artifact.clone(), token, text: token.to_text().into() })
+    }
+}
+
+/// A cursor that is known, or known not to be there.
+pub(crate) type Cached = Option<Arc<Cursor>>;
+
+#[derive(Debug, Clone)]
+pub(crate) struct CursorBytes;
+
+impl Weighter<Vec<u8>, Cached> for CursorBytes {
+    fn weight(&self, key: &Vec<u8>, cursor: &Cached) -> u64 {
+        const FIXED: usize = 240;
+        (FIXED + key.len() + cursor.as_ref().map_or(0, |cursor| cursor.artifact.as_str().len())) as u64
+    }
+}
+
+type Hasher = BuildHasherDefault<DefaultHasher>;
+
+/// See the module.
+pub(crate) struct Shared {
+    progress: watch::Sender<Progress>,
+    pub(crate) cursors: Cache<Vec<u8>, Cached, CursorBytes, Hasher>,
+    bells: Box<[Notify]>,
+}
+
+impl Shared {
+    pub(crate) fn new(durable: u64, cursor_cache_bytes: u64) -> Self {
+        let entries = usize::try_from(cursor_cache_bytes / 320).unwrap_or(usize::MAX);
+        Self {
+            progress: watch::Sender::new(Progress { durable, failure: None }),
+            cursors: Cache::with(
+                entries,
+                cursor_cache_bytes,
+                CursorBytes,
+                Hasher::default(),
+                DefaultLifecycle::default(),
+            ),
+            bells: (0..BELLS).map(|_| Notify::new()).collect(),
+        }
+    }
+
+    /// Makes a durable group visible. The cache first: whoever is woken finds the new cursor there, and a reader that
+    /// was about to put an old one there finds its place taken.
+    pub(crate) fn publish(&self, durable: u64, changed: &Changed) {
+        for (key, head) in changed {
+            self.cursors.insert(key.clone(), Cursor::of(head).map(Arc::new));
+        }
+        self.progress.send_modify(|progress| progress.durable = durable);
+        for key in changed.keys() {
+            self.bell(key).notify_waiters();
+        }
+    }
+
+    /// Ends all waiting. The first failure stands.
+    pub(crate) fn fail(&self, failure: StoreFailure) {
+        self.progress.send_if_modified(|progress| {
+            let first = progress.failure.is_none();
+            progress.failure.get_or_insert(failure);
+            first
+        });
+        self.bells.iter().for_each(Notify::notify_waiters);
+    }
+
+    pub(crate) fn failure(&self) -> Option<StoreFailure> {
+        self.progress.borrow().failure
+    }
+
+    pub(crate) fn durable(&self) -> u64 {
+        self.progress.borrow().durable
+    }
+
+    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// Rings when the artifact with this key of [`crate::layout::head`] may have changed.
+    pub(crate) fn bell(&self, key: &[u8]) -> &Notify {
+        let hash = Hasher::default().hash_one(key);
+        &self.bells[usize::try_from(hash % BELLS as u64).expect("less than the number of bells")]
+    }
+}

@@ -1,0 +1,115 @@
+//! What survives, and what is never shown.
+
+use super::*;
+use crate::directory::{Directory, DirectoryError, EngineKind};
+
+const ENGINE: EngineOptions = EngineOptions { cache_bytes: 4 << 20 };
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_crash_token_and_all() {
+    let engine = Memory::new();
+    let store = Fixture::on(Arc::new(engine.clone()));
+    store.accept(with_refs(draft("spec", "t-1", "in_review"), vec![pending("k")])).await;
+    store.accept(with_refs(draft("spec", "t-2", "merged"), vec![resolved("k", 5)])).await;
+    let before = store.projections.projection(&store.tenant, &artifact("spec")).await.unwrap();
+    store.close();
+    engine.crash();
+    let store = Fixture::on(Arc::new(engine));
+    assert_eq!(store.projections.projection(&store.tenant, &artifact("spec")).await.unwrap(), before);
+    assert!(store.accept(with_refs(draft("spec", "t-2", "merged"), vec![resolved("k", 5)])).await.repeated);
+}
+
+#[tokio::test]
+async fn stamps_go_on_after_a_restart_with_the_clock_set_back() {
+    let engine = Memory::new();
+    let store = Fixture::on(Arc::new(engine.clone()));
+    let before = store.accept(draft("spec", "t-1", "a")).await.token;
+    store.close();
+    engine.crash();
+    let store = Fixture::on(Arc::new(engine));
+    store.now.store(START - 3_600_000_000_000, Ordering::SeqCst);
+    assert!(store.accept(draft("spec", "t-2", "b")).await.token.stamp > before.stamp);
+    assert!(store.accept(draft("other", "t-3", "b")).await.token.stamp > before.stamp);
+}
+
+#[tokio::test]
+async fn a_failed_sync_acknowledges_nothing_shows_nothing_and_ends_all_writing() {
+    let engine = Memory::new();
+    let store = Fixture::on(Arc::new(engine.clone()));
+    let before = store.accept(draft("spec", "t-1", "a")).await.token;
+    engine.fail_next_sync();
+    let failed = store.post(draft("spec", "t-2", "b")).await;
+    assert!(matches!(failed, Err(WriteError::Failed(StoreFailure::Disk))), "{failed:?}");
+    assert_eq!(store.token("spec").await, Some(before), "the cursor in memory is the durable one");
+    let unsettled = store.projections.projection(&store.tenant, &artifact("spec")).await;
+    assert!(matches!(unsettled, Err(ReadError::Failed(StoreFailure::Disk))), "{unsettled:?}");
+    let failed = store.post(draft("spec", "t-3", "c")).await;
+    assert!(matches!(failed, Err(WriteError::Failed(StoreFailure::Disk))), "{failed:?}");
+    store.close();
+    engine.crash();
+    let store = Fixture::on(Arc::new(engine));
+    assert_eq!(store.token("spec").await, Some(before));
+    assert!(!store.accept(draft("spec", "t-2", "b")).await.repeated);
+}
+
+#[tokio::test]
+async fn every_engine_keeps_what_it_acknowledged_over_a_restart() {
+    for kind in EngineKind::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, engine) = Directory::open(folder.path(), Some(kind), ENGINE).unwrap();
+        let store = Fixture::on(engine);
+        for at in 0..50 {
+            store.accept(with_refs(draft("spec", &format!("t-{at}"), "x"), vec![pending(&at.to_string())])).await;
+        }
+        let before = store.projections.projection(&store.tenant, &artifact("spec")).await.unwrap();
+        let identity = store.projections.identity();
+        store.close();
+        drop(directory);
+        let (_directory, engine) = Directory::open(folder.path(), None, ENGINE).unwrap();
+        let store = Fixture::on(engine);
+        assert_eq!(store.projections.projection(&store.tenant, &artifact("spec")).await.unwrap(), before, "{kind}");
+        assert_eq!(store.projections.identity(), identity);
+        store.close();
+    }
+}
+
+/// The largest transition the rules allow fits every engine.
+#[tokio::test]
+async fn every_engine_takes_the_largest_transition() {
+    for kind in EngineKind::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        let (_directory, engine) = Directory::open(folder.path(), Some(kind), ENGINE).unwrap();
+        let store = Fixture::on(engine);
+        let large = |at: usize| RefDraft {
+            target_repo: "r".repeat(256),
+            idempotency_key: format!("{at:0>256}"),
+            resolution: None,
+        };
+        store.accept(with_refs(draft("spec", "t-1", "x"), (0..256).map(large).collect())).await;
+        let whole = store.projections.projection(&store.tenant, &artifact("spec")).await.unwrap().unwrap();
+        assert_eq!(whole.refs.len(), 256, "{kind}");
+        store.close();
+    }
+}
+
+#[test]
+fn a_directory_is_opened_once_and_with_its_own_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |kind| Directory::open(folder.path(), kind, ENGINE);
+    let held = open(Some(EngineKind::Redb)).unwrap();
+    assert!(matches!(open(Some(EngineKind::Redb)), Err(DirectoryError::InUse { .. })));
+    drop(held);
+    let other = open(Some(EngineKind::Sled)).map(drop);
+    assert!(matches!(other, Err(DirectoryError::OtherEngine { found: EngineKind::Redb, .. })), "{other:?}");
+    assert_eq!(open(None).unwrap().0.kind(), EngineKind::Redb);
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_a_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let error = Directory::open(&file, None, ENGINE).map(drop).unwrap_err();
+    assert!(matches!(error, DirectoryError::Io { .. }), "{error}");
+    assert!(error.to_string().contains("file"), "{error}");
+}
