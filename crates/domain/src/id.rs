@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -82,7 +83,7 @@ macro_rules! text_newtype {
     ($(#[$doc:meta])* $name:ident, $max:literal, $check:path) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Box<str>);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The most bytes it may have.
@@ -92,7 +93,7 @@ macro_rules! text_newtype {
             ///
             /// # Errors
             /// The first rule the text breaks.
-            pub fn parse(text: impl Into<Box<str>>) -> Result<Self, TextRule> {
+            pub fn parse(text: impl Into<Arc<str>>) -> Result<Self, TextRule> {
                 let text = text.into();
                 $check(&text, Self::BYTES_MAX)?;
                 Ok(Self(text))
@@ -111,17 +112,18 @@ macro_rules! text_newtype {
             }
         }
 
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.as_str().to_owned()
+            }
+        }
+
         impl fmt::Debug for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Debug::fmt(&self.0, formatter)
             }
         }
 
-        impl From<$name> for String {
-            fn from(name: $name) -> Self {
-                name.0.into()
-            }
-        }
     };
 }
 

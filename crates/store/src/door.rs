@@ -16,13 +16,12 @@ use plimsoll_domain::projection::{
 };
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_wire::record::v1::{self, StoredHead, StoredIdentity, StoredUsage};
-use quick_cache::Weighter;
-use quick_cache::unsync::Cache;
 
 use crate::engine::{Batch, Engine, EngineError, Table};
 use crate::error::{ReadError, WriteError};
 use crate::layout;
 use crate::options::Options;
+use crate::shared::{Changed, Cursor, Shared};
 use crate::staging::Staging;
 
 /// The most refs one artifact may have: what one answer can list, and one tombstone can take away, in a breath.
@@ -37,16 +36,6 @@ pub struct Accepted {
     pub token: Token,
 }
 
-/// The state of an artifact as of a commit.
-#[derive(Debug)]
-pub(crate) struct Head {
-    pub(crate) artifact: ArtifactId,
-    pub(crate) stored: StoredHead,
-}
-
-/// What one group changed, by key of [`layout::head`].
-pub(crate) type Changed = BTreeMap<Vec<u8>, Arc<Head>>;
-
 /// See the module.
 pub(crate) struct Door {
     engine: Arc<dyn Engine>,
@@ -60,20 +49,6 @@ struct State {
     clock: Clock,
     sequence: u64,
     usages: BTreeMap<TenantId, StoredUsage>,
-    heads: Cache<Vec<u8>, Arc<Head>, HeadBytes>,
-}
-
-/// About what a head occupies in memory.
-#[derive(Clone)]
-struct HeadBytes;
-
-impl Weighter<Vec<u8>, Arc<Head>> for HeadBytes {
-    fn weight(&self, key: &Vec<u8>, head: &Arc<Head>) -> u64 {
-        const FIXED: usize = 320;
-        let winner = head.stored.projection.winner.as_ref();
-        let texts = winner.map_or(0, |winner| winner.transition.as_str().len() + winner.status.as_str().len());
-        (FIXED + key.len() + head.artifact.as_str().len() + texts) as u64
-    }
 }
 
 impl Door {
@@ -85,10 +60,8 @@ impl Door {
         };
         let high_water = UnixNanos::new(number(layout::CLOCK)?);
         let sequence = number(layout::SEQUENCE)?;
-        let entries = usize::try_from(options.head_cache_bytes / 512).unwrap_or(usize::MAX);
-        let heads = Cache::with_weighter(entries, options.head_cache_bytes, HeadBytes);
         let clock = Clock::resume(identity.node, high_water, options.drift_max);
-        let state = State { options, clock, sequence, usages: BTreeMap::new(), heads };
+        let state = State { options, clock, sequence, usages: BTreeMap::new() };
         Ok(Self { engine, state })
     }
 
@@ -97,10 +70,11 @@ impl Door {
         self.state.sequence
     }
 
-    /// Begins a group.
-    pub(crate) fn group(&mut self) -> Group<'_> {
+    /// Begins a group. `latest` is the cache of cursors: between groups, what it holds is what the engine holds.
+    pub(crate) fn group<'a>(&'a mut self, latest: &'a Shared) -> Group<'a> {
         let now = (self.state.options.wall_clock)();
-        Group { staging: Staging::over(&*self.engine), state: &mut self.state, changed: Changed::new(), now }
+        let staging = Staging::over(&*self.engine);
+        Group { staging, state: &mut self.state, latest, changed: Changed::new(), now }
     }
 
     /// Commits a batch and makes it durable.
@@ -114,6 +88,7 @@ impl Door {
 pub(crate) struct Group<'a> {
     staging: Staging<'a>,
     state: &'a mut State,
+    latest: &'a Shared,
     changed: Changed,
     now: UnixNanos,
 }
@@ -183,7 +158,8 @@ impl Group<'_> {
         self.staging.put(Table::Meta, layout::usage(tenant), v1::encode_usage(usage));
         let token = token_of(&projection, &artifact);
         let stored = StoredHead { projection, sequence };
-        self.changed.insert(layout::head(tenant, &artifact), Arc::new(Head { artifact, stored }));
+        let key = layout::head(tenant, &artifact);
+        self.changed.insert(key, Arc::new(Cursor::new(artifact, token, stored)));
         Ok(Accepted { repeated: false, token })
     }
 
@@ -213,8 +189,11 @@ impl Group<'_> {
 
     fn head(&mut self, tenant: &TenantId, artifact: &ArtifactId) -> Result<StoredHead, ReadError> {
         let key = layout::head(tenant, artifact);
-        if let Some(head) = self.changed.get(&key).or_else(|| self.state.heads.get(&key)) {
-            return Ok(head.stored.clone());
+        if let Some(cursor) = self.changed.get(&key) {
+            return Ok(cursor.stored.clone());
+        }
+        if let Some(cursor) = self.latest.cursors.get(key.as_slice()) {
+            return Ok(cursor.stored.clone());
         }
         let value = self.staging.get(Table::Head, &key)?;
         let empty = StoredHead { projection: Projection::default(), sequence: 0 };
@@ -223,10 +202,9 @@ impl Group<'_> {
 
     /// Ends the group: the batch to commit, and what it changes.
     pub(crate) fn finish(mut self) -> (Batch, Changed) {
-        for (key, head) in &self.changed {
-            let value = v1::encode_head(&head.stored.projection, head.stored.sequence);
+        for (key, cursor) in &self.changed {
+            let value = v1::encode_head(&cursor.stored.projection, cursor.stored.sequence);
             self.staging.put(Table::Head, key.clone(), value);
-            self.state.heads.insert(key.clone(), Arc::clone(head));
         }
         if !self.changed.is_empty() {
             let high_water = self.state.clock.high_water().get();

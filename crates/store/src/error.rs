@@ -18,8 +18,8 @@ pub enum ReadError {
     /// A stored value cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// Something points to a place of the log where nothing stands.
-    #[error("the store is damaged: it points to the fact of sequence {sequence}, which is not there")]
+    /// Something points to a place of the log where nothing stands, or something else.
+    #[error("the store is damaged: what it points to at sequence {sequence} is not there")]
     Dangling {
         /// The place.
         sequence: u64,

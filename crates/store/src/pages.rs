@@ -60,7 +60,7 @@ impl Projections {
         };
         let prefix = layout::of_artifact(tenant, artifact);
         let range = match before {
-            Some(before) => KeyRange::prefix_before(&prefix, layout::history(tenant, artifact, before)),
+            Some(before) => KeyRange::prefix_before(&prefix, layout::history(&prefix, before)),
             None => KeyRange::prefix(&prefix),
         };
         let hidden = |stamp: Timestamp| head.projection.tombstone.is_some_and(|tombstone| stamp <= tombstone);
@@ -79,7 +79,7 @@ impl Projections {
             let sequence = v1::decode_number(&value)?;
             newest = newest.max(sequence);
             let fact = self.fact_at(sequence)?.ok_or(ReadError::Dangling { sequence })?.fact;
-            if let Some(transition) = fact.transition() {
+            if let Some(transition) = fact.transition().filter(|transition| transition.artifact == *artifact) {
                 items.push(Past { transition: transition.clone(), stamp: fact.first });
             }
         }

@@ -14,13 +14,13 @@ use plimsoll_wire::record::v1::{self, StoredHead, StoredIdentity, StoredUsage};
 use quick_cache::sync::GuardResult;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
-use crate::door::{Door, Head};
+use crate::door::Door;
 use crate::engine::{Direction, Engine, KeyRange, Table};
 use crate::error::{ReadError, StoreFailure, WriteError};
 use crate::format::Format;
 use crate::layout;
 use crate::options::Options;
-use crate::shared::{Cached, Cursor, Progress, Shared};
+use crate::shared::{Cursor, Progress, Shared};
 use crate::writer::{Outcome, Post, QUEUE_REQUESTS_MAX, Request, Work, Writer};
 
 /// Bytes of requests that may wait for the writer.
@@ -192,33 +192,38 @@ impl Projections {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn cursor(&self, tenant: &TenantId, artifact: &ArtifactId) -> Result<Cached, ReadError> {
+    pub async fn cursor(
+        &self,
+        tenant: &TenantId,
+        artifact: &ArtifactId,
+    ) -> Result<Option<Arc<Cursor>>, ReadError> {
         let key = layout::head(tenant, artifact);
-        if let Some(cached) = self.shared.cursors.get(key.as_slice()) {
-            return Ok(cached);
-        }
-        self.load_cursor(key, artifact).await
+        let cursor = match self.shared.cursors.get(key.as_slice()) {
+            Some(cursor) => Some(cursor),
+            None => self.load_cursor(&key, artifact).await?,
+        };
+        Ok(cursor.and_then(Cursor::if_visible))
     }
 
-    async fn load_cursor(&self, key: Vec<u8>, artifact: &ArtifactId) -> Result<Cached, ReadError> {
-        let (cursor, sequence) = {
-            let guard = match self.shared.cursors.get_value_or_guard(key.as_slice(), None) {
-                GuardResult::Value(cached) => return Ok(cached),
+    async fn load_cursor(&self, key: &[u8], artifact: &ArtifactId) -> Result<Option<Arc<Cursor>>, ReadError> {
+        let cursor = {
+            let guard = match self.shared.cursors.get_value_or_guard(key, None) {
+                GuardResult::Value(cursor) => return Ok(Some(cursor)),
                 GuardResult::Guard(guard) => guard,
                 GuardResult::Timeout => return Err(ReadError::Failed(StoreFailure::Closed)),
             };
-            let Some(value) = self.engine.get(Table::Head, &key)? else { return Ok(None) };
+            let Some(value) = self.engine.get(Table::Head, key)? else { return Ok(None) };
             let stored = v1::decode_head(&value)?;
-            let sequence = stored.sequence;
-            let cursor = Cursor::of(&Head { artifact: artifact.clone(), stored }).map(Arc::new);
-            if sequence <= self.shared.durable() {
+            let Some(token) = stored.projection.token(artifact) else { return Ok(None) };
+            let cursor = Arc::new(Cursor::new(artifact.clone(), token, stored));
+            if cursor.stored.sequence <= self.shared.durable() {
                 // The place may be taken by a newer cursor; then that one stays.
-                let _ = guard.insert(cursor.clone());
+                let _ = guard.insert(Arc::clone(&cursor));
             }
-            (cursor, sequence)
+            cursor
         };
-        self.settled(sequence).await?;
-        Ok(cursor)
+        self.settled(cursor.stored.sequence).await?;
+        Ok(Some(cursor))
     }
 
     /// Rings when the artifact may have changed, and now and then when it has not. To miss nothing: take the bell,
@@ -261,10 +266,8 @@ impl Projections {
         let mut refs = Vec::new();
         let mut digest = RefsDigest::default();
         for row in self.engine.scan(Table::Ref, KeyRange::prefix(&prefix), Direction::Forward) {
-            let (key, value) = row?;
-            let damaged = || ReadError::RefsDoNotMatch { artifact: artifact.to_string() };
-            let key = layout::ref_key(&prefix, &key).ok_or_else(damaged)?;
-            let state = v1::decode_ref(&value)?;
+            let (_, value) = row?;
+            let (key, state) = v1::decode_ref(&value)?;
             digest.add(&key, &state);
             let resolution = match state {
                 RefState::Pending => None,
@@ -272,6 +275,7 @@ impl Projections {
             };
             refs.push(ProducedRef { key, resolution });
         }
+        refs.sort();
         Ok((refs, digest))
     }
 

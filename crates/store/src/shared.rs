@@ -1,15 +1,16 @@
 //! What the writer tells the readers: how far the disk has come, and the cursors that changed.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use plimsoll_domain::id::ArtifactId;
 use plimsoll_domain::projection::Token;
+use plimsoll_wire::record::v1::StoredHead;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use tokio::sync::{Notify, watch};
 
-use crate::door::{Changed, Head};
 use crate::error::StoreFailure;
 
 /// Waiters for one artifact share a bell with a thousandth of all others: a ring costs them one look at the cache.
@@ -24,7 +25,7 @@ pub struct Progress {
     pub failure: Option<StoreFailure>,
 }
 
-/// The token of an artifact as of a durable change.
+/// The state of an artifact as of a commit, and the token that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     /// The artifact.
@@ -33,27 +34,32 @@ pub struct Cursor {
     pub token: Token,
     /// The token's text.
     pub text: Box<str>,
+    pub(crate) stored: StoredHead,
 }
 
 impl Cursor {
-    /// The cursor of a head; `None` where the artifact is not projected.
-    pub(crate) fn of(head: &Head) -> Option<Self> {
-        let projection = &head.stored.projection;
-        let token = projection.token(&head.artifact).filter(|_| projection.is_visible())?;
-        Some(Self { artifact: head.artifact.clone(), token, text: token.to_text().into() })
+    /// The cursor of a state that has a token: that of any artifact with a fact.
+    pub(crate) fn new(artifact: ArtifactId, token: Token, stored: StoredHead) -> Self {
+        Self { artifact, token, text: token.to_text().into(), stored }
+    }
+
+    /// The cursor, if a read finds the artifact.
+    pub(crate) fn if_visible(self: Arc<Self>) -> Option<Arc<Self>> {
+        self.stored.projection.is_visible().then_some(self)
     }
 }
 
-/// A cursor that is known, or known not to be there.
-pub(crate) type Cached = Option<Arc<Cursor>>;
+/// What one group changed, by key of [`crate::layout::head`].
+pub(crate) type Changed = BTreeMap<Vec<u8>, Arc<Cursor>>;
 
 #[derive(Debug, Clone)]
 pub(crate) struct CursorBytes;
 
-impl Weighter<Vec<u8>, Cached> for CursorBytes {
-    fn weight(&self, key: &Vec<u8>, cursor: &Cached) -> u64 {
-        const FIXED: usize = 240;
-        (FIXED + key.len() + cursor.as_ref().map_or(0, |cursor| cursor.artifact.as_str().len())) as u64
+/// About what a cursor occupies in memory: measured on artifacts with ids of some 20 bytes.
+impl Weighter<Vec<u8>, Arc<Cursor>> for CursorBytes {
+    fn weight(&self, key: &Vec<u8>, cursor: &Arc<Cursor>) -> u64 {
+        const FIXED: usize = 512;
+        (FIXED + key.len() + cursor.artifact.as_str().len()) as u64
     }
 }
 
@@ -62,13 +68,13 @@ type Hasher = BuildHasherDefault<DefaultHasher>;
 /// See the module.
 pub(crate) struct Shared {
     progress: watch::Sender<Progress>,
-    pub(crate) cursors: Cache<Vec<u8>, Cached, CursorBytes, Hasher>,
+    pub(crate) cursors: Cache<Vec<u8>, Arc<Cursor>, CursorBytes, Hasher>,
     bells: Box<[Notify]>,
 }
 
 impl Shared {
     pub(crate) fn new(durable: u64, cursor_cache_bytes: u64) -> Self {
-        let entries = usize::try_from(cursor_cache_bytes / 320).unwrap_or(usize::MAX);
+        let entries = usize::try_from(cursor_cache_bytes / 560).unwrap_or(usize::MAX);
         Self {
             progress: watch::Sender::new(Progress { durable, failure: None }),
             cursors: Cache::with(
@@ -85,8 +91,8 @@ impl Shared {
     /// Makes a durable group visible. The cache first: whoever is woken finds the new cursor there, and a reader that
     /// was about to put an old one there finds its place taken.
     pub(crate) fn publish(&self, durable: u64, changed: &Changed) {
-        for (key, head) in changed {
-            self.cursors.insert(key.clone(), Cursor::of(head).map(Arc::new));
+        for (key, cursor) in changed {
+            self.cursors.insert(key.clone(), Arc::clone(cursor));
         }
         self.progress.send_modify(|progress| progress.durable = durable);
         for key in changed.keys() {

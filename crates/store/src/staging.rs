@@ -66,7 +66,12 @@ impl<'a> Staging<'a> {
     /// The fact of a transition id.
     pub(crate) fn fact_of(&self, tenant: &TenantId, id: &TransitionId) -> Result<Option<Fact>, ReadError> {
         let Some(value) = self.get(Table::Identity, &layout::identity(tenant, id))? else { return Ok(None) };
-        Ok(Some(self.fact_at(v1::decode_number(&value)?)?.fact))
+        let sequence = v1::decode_number(&value)?;
+        let StoredFact { tenant: owner, fact } = self.fact_at(sequence)?;
+        if owner != *tenant || fact.transition().is_none_or(|transition| transition.id != *id) {
+            return Err(ReadError::Dangling { sequence });
+        }
+        Ok(Some(fact))
     }
 
     /// The facts of an artifact, by effective stamp, tombstones and hidden ones included.
@@ -86,10 +91,14 @@ impl<'a> Staging<'a> {
     /// The rows of the refs a transition names.
     pub(crate) fn refs_named_by(&self, tenant: &TenantId, transition: &Transition) -> Result<RefRows, ReadError> {
         let mut rows = RefRows::default();
+        let prefix = layout::of_artifact(tenant, &transition.artifact);
         for produced in transition.refs() {
-            let key = layout::produced_ref(tenant, &transition.artifact, &produced.key);
-            if let Some(value) = self.get(Table::Ref, &key)? {
-                rows.load(produced.key.clone(), v1::decode_ref(&value)?);
+            if let Some(value) = self.get(Table::Ref, &layout::produced_ref(&prefix, &produced.key))? {
+                let (key, state) = v1::decode_ref(&value)?;
+                if key != produced.key {
+                    return Err(ReadError::RefsDoNotMatch { artifact: transition.artifact.to_string() });
+                }
+                rows.load(key, state);
             }
         }
         Ok(rows)
@@ -102,13 +111,14 @@ impl<'a> Staging<'a> {
         artifact: &ArtifactId,
         rows: &RefRows,
     ) -> Result<(), ReadError> {
+        let prefix = layout::of_artifact(tenant, artifact);
         if rows.is_replaced() {
-            for (key, _) in self.scan(Table::Ref, &layout::of_artifact(tenant, artifact))? {
+            for (key, _) in self.scan(Table::Ref, &prefix)? {
                 self.remove(Table::Ref, key);
             }
         }
         for (key, state) in rows.changed() {
-            self.put(Table::Ref, layout::produced_ref(tenant, artifact, key), v1::encode_ref(state));
+            self.put(Table::Ref, layout::produced_ref(&prefix, key), v1::encode_ref(key, state));
         }
         Ok(())
     }
@@ -118,7 +128,7 @@ impl<'a> Staging<'a> {
         let value = v1::encode_fact(tenant, fact);
         let bytes = value.len() as u64;
         self.put(Table::Log, layout::log(sequence), value);
-        let key = layout::history(tenant, fact.artifact(), fact.first);
+        let key = layout::history(&layout::of_artifact(tenant, fact.artifact()), fact.first);
         self.put(Table::History, key, v1::encode_number(sequence));
         if let Body::Transition(transition) = &fact.body {
             self.put(Table::Identity, layout::identity(tenant, &transition.id), v1::encode_number(sequence));

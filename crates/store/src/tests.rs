@@ -77,7 +77,6 @@ fn options(now: &Arc<AtomicU64>, free: &Arc<AtomicU64>) -> Options {
     Options {
         drift_max: Duration::from_millis(500),
         cursor_cache_bytes: 1 << 20,
-        head_cache_bytes: 1 << 20,
         tenant_facts_max: 1_000_000,
         tenant_bytes_max: 1 << 30,
         reserve_bytes: 1 << 20,

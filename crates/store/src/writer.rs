@@ -142,7 +142,7 @@ impl Writer {
         if let Some(shut) = self.refusal() {
             return shut.answer(requests);
         }
-        let mut group = self.door.group();
+        let mut group = self.door.group(&self.shared);
         let decided: Vec<Decided> = requests
             .into_iter()
             .map(|request| {

@@ -3,6 +3,8 @@
 //! Field rules (lengths, characters, ranges) belong to `domain` and are checked when a [`PostTransition`] becomes a
 //! [`Transition`](plimsoll_domain::projection::Transition); the types here fix names, shapes and what is unknown.
 
+mod produced_ref;
+
 use std::collections::BTreeMap;
 
 use plimsoll_domain::projection::{Draft, RefDraft, RefKey, Resolution};
@@ -34,7 +36,7 @@ pub struct PostTransition {
 }
 
 /// A pull request or issue that a transition opens in `target_repo`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ProducedRef {
     /// Only a key is known: the forge has not answered yet.

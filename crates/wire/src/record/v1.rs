@@ -2,9 +2,11 @@
 //!
 //! For each: the type as `domain` or the store knows it, and a pair of functions that write and read its bytes.
 
+use std::borrow::Cow;
+
 use plimsoll_domain::id::{ArtifactId, NodeId, Status, TenantId, TransitionId};
 use plimsoll_domain::projection::{
-    Body, Fact, ProducedRef, Projection, RefDraft, RefState, RefsDigest, Resolution, Transition, Winner,
+    Body, Fact, ProducedRef, Projection, RefDraft, RefKey, RefState, RefsDigest, Resolution, Transition, Winner,
 };
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use serde::{Deserialize, Serialize};
@@ -49,58 +51,62 @@ pub struct StoredUsage {
     pub bytes: u64,
 }
 
+/// Borrowed when it is written, owned when it was read.
+type Text<'a> = Cow<'a, str>;
+
 #[derive(Serialize, Deserialize)]
 struct StampV1(u64, u64);
 
 #[derive(Serialize, Deserialize)]
-struct FactV1 {
-    tenant: String,
+struct FactV1<'a> {
+    tenant: Text<'a>,
     first: StampV1,
     last: StampV1,
-    body: BodyV1,
+    body: BodyV1<'a>,
 }
 
 #[derive(Serialize, Deserialize)]
-enum BodyV1 {
-    Transition { artifact: String, id: String, status: String, refs: Vec<RefV1> },
-    Tombstone { artifact: String },
+enum BodyV1<'a> {
+    Transition { artifact: Text<'a>, id: Text<'a>, status: Text<'a>, refs: Vec<RefV1<'a>> },
+    Tombstone { artifact: Text<'a> },
 }
 
 #[derive(Serialize, Deserialize)]
-struct RefV1 {
-    target_repo: String,
-    idempotency_key: String,
-    resolution: Option<ResolutionV1>,
+struct RefV1<'a> {
+    target_repo: Text<'a>,
+    idempotency_key: Text<'a>,
+    resolution: Option<ResolutionV1<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct ResolutionV1 {
+struct ResolutionV1<'a> {
     number: u64,
-    url: String,
-    created_at: String,
+    url: Text<'a>,
+    created_at: Text<'a>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct HeadV1 {
+struct HeadV1<'a> {
     sequence: u64,
     seen: Option<StampV1>,
     tombstone: Option<StampV1>,
-    winner: Option<WinnerV1>,
+    winner: Option<WinnerV1<'a>>,
     refs_sum: u128,
     refs_count: u64,
 }
 
 #[derive(Serialize, Deserialize)]
-struct WinnerV1 {
+struct WinnerV1<'a> {
     stamp: StampV1,
-    transition: String,
-    status: String,
+    transition: Text<'a>,
+    status: Text<'a>,
 }
 
 #[derive(Serialize, Deserialize)]
-enum RefStateV1 {
-    Pending,
-    Resolved { resolution: ResolutionV1, stamp: StampV1 },
+struct RefRowV1<'a> {
+    target_repo: Text<'a>,
+    idempotency_key: Text<'a>,
+    resolution: Option<(ResolutionV1<'a>, StampV1)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -127,38 +133,45 @@ impl From<StampV1> for Timestamp {
     }
 }
 
-impl From<&Resolution> for ResolutionV1 {
-    fn from(resolution: &Resolution) -> Self {
+impl<'a> From<&'a Resolution> for ResolutionV1<'a> {
+    fn from(resolution: &'a Resolution) -> Self {
         Self {
             number: resolution.number,
-            url: resolution.url.to_string(),
-            created_at: resolution.created_at.to_string(),
+            url: Cow::Borrowed(&resolution.url),
+            created_at: Cow::Borrowed(&resolution.created_at),
         }
     }
 }
 
-impl From<ResolutionV1> for Resolution {
-    fn from(resolution: ResolutionV1) -> Self {
-        Self { number: resolution.number, url: resolution.url.into(), created_at: resolution.created_at.into() }
+impl From<ResolutionV1<'_>> for Resolution {
+    fn from(resolution: ResolutionV1<'_>) -> Self {
+        Self {
+            number: resolution.number,
+            url: resolution.url.into_owned().into(),
+            created_at: resolution.created_at.into_owned().into(),
+        }
     }
 }
 
-impl From<&ProducedRef> for RefV1 {
-    fn from(produced: &ProducedRef) -> Self {
+impl<'a> From<&'a ProducedRef> for RefV1<'a> {
+    fn from(produced: &'a ProducedRef) -> Self {
         Self {
-            target_repo: produced.key.target_repo.to_string(),
-            idempotency_key: produced.key.idempotency_key.to_string(),
+            target_repo: Cow::Borrowed(&produced.key.target_repo),
+            idempotency_key: Cow::Borrowed(&produced.key.idempotency_key),
             resolution: produced.resolution.as_ref().map(ResolutionV1::from),
         }
     }
 }
 
-impl From<RefV1> for RefDraft {
-    fn from(stored: RefV1) -> Self {
+impl From<RefV1<'_>> for RefDraft {
+    fn from(stored: RefV1<'_>) -> Self {
+        let resolution = stored.resolution.map(|resolution| {
+            (resolution.number, resolution.url.into_owned(), resolution.created_at.into_owned())
+        });
         Self {
-            target_repo: stored.target_repo,
-            idempotency_key: stored.idempotency_key,
-            resolution: stored.resolution.map(|resolution| (resolution.number, resolution.url, resolution.created_at)),
+            target_repo: stored.target_repo.into_owned(),
+            idempotency_key: stored.idempotency_key.into_owned(),
+            resolution,
         }
     }
 }
@@ -168,14 +181,14 @@ impl From<RefV1> for RefDraft {
 pub fn encode_fact(tenant: &TenantId, fact: &Fact) -> Vec<u8> {
     let body = match &fact.body {
         Body::Transition(transition) => BodyV1::Transition {
-            artifact: transition.artifact.to_string(),
-            id: transition.id.to_string(),
-            status: transition.status.to_string(),
+            artifact: Cow::Borrowed(transition.artifact.as_str()),
+            id: Cow::Borrowed(transition.id.as_str()),
+            status: Cow::Borrowed(transition.status.as_str()),
             refs: transition.refs().iter().map(RefV1::from).collect(),
         },
-        Body::Tombstone(artifact) => BodyV1::Tombstone { artifact: artifact.to_string() },
+        Body::Tombstone(artifact) => BodyV1::Tombstone { artifact: Cow::Borrowed(artifact.as_str()) },
     };
-    encode(SCHEMA, &FactV1 { tenant: tenant.to_string(), first: fact.first.into(), last: fact.last.into(), body })
+    encode(SCHEMA, &FactV1 { tenant: Cow::Borrowed(tenant.as_str()), first: fact.first.into(), last: fact.last.into(), body })
 }
 
 /// Reads a fact.
@@ -187,12 +200,12 @@ pub fn decode_fact(value: &[u8]) -> Result<StoredFact, RecordError> {
     let body = match body {
         BodyV1::Transition { artifact, id, status, refs } => {
             let refs = refs.into_iter().map(RefDraft::from).collect();
-            Body::Transition(Transition::parse(artifact, id, status, refs)?)
+            Body::Transition(Transition::parse(artifact.into_owned(), id.into_owned(), status.into_owned(), refs)?)
         }
-        BodyV1::Tombstone { artifact } => Body::Tombstone(ArtifactId::parse(artifact)?),
+        BodyV1::Tombstone { artifact } => Body::Tombstone(ArtifactId::parse(artifact.into_owned())?),
     };
     let fact = Fact { body, first: first.into(), last: last.into() };
-    Ok(StoredFact { tenant: TenantId::parse(tenant)?, fact })
+    Ok(StoredFact { tenant: TenantId::parse(tenant.into_owned())?, fact })
 }
 
 /// Writes a projection.
@@ -200,8 +213,8 @@ pub fn decode_fact(value: &[u8]) -> Result<StoredFact, RecordError> {
 pub fn encode_head(projection: &Projection, sequence: u64) -> Vec<u8> {
     let winner = projection.winner.as_ref().map(|winner| WinnerV1 {
         stamp: winner.stamp.into(),
-        transition: winner.transition.to_string(),
-        status: winner.status.to_string(),
+        transition: Cow::Borrowed(winner.transition.as_str()),
+        status: Cow::Borrowed(winner.status.as_str()),
     });
     encode(
         SCHEMA,
@@ -221,14 +234,14 @@ pub fn encode_head(projection: &Projection, sequence: u64) -> Vec<u8> {
 /// # Errors
 /// [`RecordError`]: the bytes are not a projection of this version.
 pub fn decode_head(value: &[u8]) -> Result<StoredHead, RecordError> {
-    let head: HeadV1 = decode(SCHEMA, value)?;
+    let head: HeadV1<'_> = decode(SCHEMA, value)?;
     let winner = head
         .winner
         .map(|winner| {
             Ok::<_, RecordError>(Winner {
                 stamp: winner.stamp.into(),
-                transition: TransitionId::parse(winner.transition)?,
-                status: Status::parse(winner.status)?,
+                transition: TransitionId::parse(winner.transition.into_owned())?,
+                status: Status::parse(winner.status.into_owned())?,
             })
         })
         .transpose()?;
@@ -241,29 +254,34 @@ pub fn decode_head(value: &[u8]) -> Result<StoredHead, RecordError> {
     Ok(StoredHead { projection, sequence: head.sequence })
 }
 
-/// Writes the state of a ref.
+/// Writes a ref: its key and its state.
 #[must_use]
-pub fn encode_ref(state: &RefState) -> Vec<u8> {
-    let body = match state {
-        RefState::Pending => RefStateV1::Pending,
-        RefState::Resolved { resolution, stamp } => {
-            RefStateV1::Resolved { resolution: resolution.into(), stamp: (*stamp).into() }
-        }
+pub fn encode_ref(key: &RefKey, state: &RefState) -> Vec<u8> {
+    let resolution = match state {
+        RefState::Pending => None,
+        RefState::Resolved { resolution, stamp } => Some((resolution.into(), (*stamp).into())),
     };
-    encode(SCHEMA, &body)
+    let (target_repo, idempotency_key) = (Cow::Borrowed(&*key.target_repo), Cow::Borrowed(&*key.idempotency_key));
+    encode(SCHEMA, &RefRowV1 { target_repo, idempotency_key, resolution })
 }
 
-/// Reads the state of a ref.
+/// Reads a ref: its key and its state.
 ///
 /// # Errors
 /// [`RecordError`]: the bytes are not a ref of this version.
-pub fn decode_ref(value: &[u8]) -> Result<RefState, RecordError> {
-    Ok(match decode(SCHEMA, value)? {
-        RefStateV1::Pending => RefState::Pending,
-        RefStateV1::Resolved { resolution, stamp } => {
+pub fn decode_ref(value: &[u8]) -> Result<(RefKey, RefState), RecordError> {
+    let RefRowV1 { target_repo, idempotency_key, resolution } = decode(SCHEMA, value)?;
+    let key = RefKey {
+        target_repo: target_repo.into_owned().into(),
+        idempotency_key: idempotency_key.into_owned().into(),
+    };
+    let state = match resolution {
+        None => RefState::Pending,
+        Some((resolution, stamp)) => {
             RefState::Resolved { resolution: resolution.into(), stamp: stamp.into() }
         }
-    })
+    };
+    Ok((key, state))
 }
 
 /// Writes a data directory's identity.
