@@ -1,0 +1,109 @@
+//! Following the change feed.
+
+use std::time::Duration;
+
+use plimsoll_wire::problem::Kind;
+use tokio::time::Instant;
+
+use super::node::{Node, Reply};
+use crate::Cause;
+
+const EVENTS: &str = "text/event-stream";
+
+fn event(position: &str, artifact_id: &str) -> String {
+    format!("id: {position}\nevent: change\ndata: {{\"artifact_id\":\"{artifact_id}\",\"committed_version\":null}}\n\n")
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_resumes_after_the_last_event_it_handed_out() {
+    let first = [event("p-1", "a"), event("p-2", "b"), "id: p-3\nevent: change\ndata: {\"arti".to_owned()].concat();
+    let node = Node::new([
+        Reply::broken_stream(EVENTS, &[": hello\n\n", &first]),
+        Reply::Refuse,
+        Reply::problem(Kind::NotReady),
+        Reply::open_stream(EVENTS, &[&event("p-3", "c")]),
+    ]);
+    let mut changes = node.client().changes(None);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let event = changes.next().await.unwrap();
+        seen.push((event.position, event.change.artifact_id));
+    }
+    let expected = [("p-1", "a"), ("p-2", "b"), ("p-3", "c")].map(|(at, id)| (at.to_owned(), id.to_owned()));
+    assert_eq!(seen, expected);
+    let requests = node.finished();
+    assert_eq!(requests[0].header("last-event-id"), None);
+    assert_eq!(requests[0].header("accept"), Some(EVENTS));
+    assert_eq!(requests[1].header("last-event-id"), Some("p-2"));
+    assert_eq!(requests[2].header("last-event-id"), Some("p-2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_without_data_moves_the_position() {
+    let node = Node::new([
+        Reply::stream(EVENTS, &["id: p-9\n\n", "event: later\ndata: {}\n\n"]),
+        Reply::open_stream(EVENTS, &[&event("p-10", "a")]),
+    ]);
+    let mut changes = node.client().changes(None);
+    assert_eq!(changes.next().await.unwrap().position, "p-10");
+    assert_eq!(node.finished()[1].header("last-event-id"), Some("p-9"));
+    assert_eq!(changes.position(), Some("p-10"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_beyond_three_heartbeats_is_a_dead_connection() {
+    let began = Instant::now();
+    let node =
+        Node::new([Reply::open_stream(EVENTS, &[": hello\n\n"]), Reply::open_stream(EVENTS, &[&event("p-1", "a")])]);
+    node.client().changes(Some("p-0".to_owned())).next().await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(45) && began.elapsed() < Duration::from_secs(60));
+    assert!(node.finished().iter().all(|request| request.header("last-event-id") == Some("p-0")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_position_that_is_gone_is_the_callers_to_solve() {
+    let node = Node::new([Reply::problem(Kind::PositionGone)]);
+    let error = node.client().changes(Some("p-0".to_owned())).next().await.unwrap_err();
+    assert_eq!((error.kind(), error.is_transient()), (Some(Kind::PositionGone), false));
+    node.finished();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_longer_than_the_policy_is_reported_and_can_be_sat_out() {
+    let script = (0..10).map(|_| Reply::Refuse).chain([Reply::open_stream(EVENTS, &[&event("p-1", "a")])]);
+    let node = Node::new(script);
+    let mut changes = node.client().changes(None);
+    let error = changes.next().await.unwrap_err();
+    assert!(matches!(error.cause(), Cause::Connect(_)));
+    assert_eq!(error.attempts(), 10);
+    assert_eq!(changes.next().await.unwrap().position, "p-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_loses_no_event() {
+    let node = Node::new([Reply::open_stream(EVENTS, &[&event("p-1", "a"), &event("p-2", "b")])]);
+    let mut changes = node.client().changes(None);
+    let mut positions = vec![changes.next().await.unwrap().position];
+    for _ in 0..100 {
+        if let Ok(event) = tokio::time::timeout(Duration::ZERO, changes.next()).await {
+            positions.push(event.unwrap().position);
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(positions, ["p-1", "p-2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_an_event_stream_is_refused() {
+    let huge = format!("data: {}", "x".repeat(crate::sse::LINE_BYTES_MAX));
+    for reply in [
+        Reply::stream("text/html", &["<html>"]),
+        Reply::stream(EVENTS, &["id: 1\nevent: change\ndata: {}\n\n"]),
+        Reply::stream(EVENTS, &["event: change\ndata: {\"artifact_id\":\"a\",\"committed_version\":null}\n\n"]),
+        Reply::stream(EVENTS, &[&huge]),
+    ] {
+        let node = Node::new([reply]);
+        let error = node.client().changes(None).next().await.unwrap_err();
+        assert!(!error.is_transient(), "{error:?}");
+    }
+}
