@@ -1,0 +1,136 @@
+//! Errors of the HTTP API: one table from what went wrong to a problem document.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use plimsoll_domain::projection::{Invalid, Refusal};
+use plimsoll_store::error::{ReadError, StoreFailure, WriteError};
+use plimsoll_wire::problem::{self, Kind, Problem};
+
+/// A problem to answer with, and the headers that belong to it.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiError {
+    pub(crate) problem: Box<Problem>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl ApiError {
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { problem: Box::new(Problem::new(kind, detail)), headers: Vec::new() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn kind(&self) -> Kind {
+        self.problem.known_kind().expect("an error is of a known kind")
+    }
+
+    pub(crate) fn in_field(mut self, field: impl Into<String>) -> Self {
+        self.problem.field = Some(field.into());
+        self
+    }
+
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Tells when to try again, in whole seconds, at least one.
+    pub(crate) fn retry_after(self, after: Duration) -> Self {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        self.header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    }
+
+    /// When to try again, where that was told.
+    pub(crate) fn retry_delay(&self) -> Option<Duration> {
+        let (_, seconds) = self.headers.iter().find(|(name, _)| *name == header::RETRY_AFTER)?;
+        seconds.to_str().ok()?.parse().ok().map(Duration::from_secs)
+    }
+
+    pub(crate) fn not_projected() -> Self {
+        Self::new(Kind::NotProjected, "the artifact is not projected here")
+    }
+
+    /// The node is stopping: another one, or this one once it is back, will answer.
+    pub(crate) fn stopping() -> Self {
+        Self::new(Kind::NotReady, "the node is stopping").retry_after(Duration::from_secs(1))
+    }
+
+    /// What a query parameter or a header says cannot be read. `name` is the parameter or header.
+    pub(crate) fn bad_request(name: &str, detail: impl std::fmt::Display) -> Self {
+        Self::new(Kind::BadRequest, format!("{name} {detail}")).in_field(name)
+    }
+}
+
+impl From<Invalid> for ApiError {
+    fn from(invalid: Invalid) -> Self {
+        Self::new(Kind::InvalidField, invalid.to_string()).in_field(invalid.field)
+    }
+}
+
+/// How long a client should wait where only an operator can help.
+const OPERATOR_RETRY: Duration = Duration::from_secs(30);
+
+impl From<WriteError> for ApiError {
+    fn from(error: WriteError) -> Self {
+        let detail = error.to_string();
+        match error {
+            WriteError::Refused(refusal) => refusal.into(),
+            WriteError::FromTheFuture(_) => Self::new(Kind::InvalidField, detail).in_field("committed_version"),
+            WriteError::NotProjected => Self::not_projected(),
+            WriteError::QuotaExceeded { .. } => Self::new(Kind::QuotaExceeded, detail),
+            WriteError::Overloaded { retry_after } => Self::new(Kind::Overloaded, detail).retry_after(retry_after),
+            WriteError::DiskFull { .. } => Self::new(Kind::DiskFull, detail),
+            WriteError::MigrationPending { .. } => {
+                Self::new(Kind::MigrationPending, detail).retry_after(OPERATOR_RETRY)
+            }
+            WriteError::Read(error) => error.into(),
+            WriteError::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match refusal {
+            Refusal::TransitionConflict => Kind::TransitionConflict,
+            Refusal::Moved { .. } => Kind::ProjectionMoved,
+            Refusal::UnknownPendingRef { .. } => Kind::UnknownPendingRef,
+            Refusal::ResolvedRefConflict { .. } => Kind::ResolvedRefConflict,
+        };
+        Self::new(kind, refusal.to_string())
+    }
+}
+
+impl From<StoreFailure> for ApiError {
+    fn from(failure: StoreFailure) -> Self {
+        let kind = match failure {
+            StoreFailure::Disk => Kind::StorageFailed,
+            StoreFailure::Closed => Kind::NotReady,
+        };
+        Self::new(kind, failure.to_string()).retry_after(OPERATOR_RETRY)
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Failed(failure) => failure.into(),
+            error => {
+                tracing::error!(%error, "a read failed");
+                Self::new(Kind::StorageFailed, "what the request needs cannot be read here; see the node's log")
+                    .retry_after(OPERATOR_RETRY)
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self.problem).unwrap_or_default();
+        let mut response = (status, [(header::CONTENT_TYPE, problem::MEDIA_TYPE)], body).into_response();
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}

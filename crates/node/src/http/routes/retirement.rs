@@ -1,0 +1,39 @@
+//! `DELETE /projections/{artifact_id}`.
+
+use axum::extract::{Request, State};
+use http::StatusCode;
+
+use super::acceptance;
+use super::problems::OfRetirement;
+use crate::access::Scope;
+use crate::http::app::App;
+use crate::http::error::ApiError;
+use crate::http::extract::{Query, artifact_in_path, expectation};
+
+/// Retire an artifact
+///
+/// A tombstone hides all its transitions so far, whenever they arrive. A later transition brings the artifact back.
+/// Deleting again is another tombstone: send `If-Match` where a retry must not retire what was posted since.
+#[utoipa::path(
+    delete,
+    path = "/projections/{artifact_id}",
+    tag = "projections",
+    params(
+        ("artifact_id" = String, Path, min_length = 1, max_length = 256, description = "The artifact, percent-encoded.",
+            example = "spec-login-flow"),
+        ("If-Match" = Option<String>, Header, pattern = "^(\\*|(W/)?\"[!#-~]*\"( *, *(W/)?\"[!#-~]*\")*)$",
+            description = "Retire only if the artifact's token here is one of these, \
+            each in double quotes."),
+    ),
+    responses((status = 204, description = "Retired, and durable on this node."), OfRetirement),
+)]
+pub(super) async fn delete_projection(State(app): State<App>, request: Request) -> Result<StatusCode, ApiError> {
+    let (head, _) = request.into_parts();
+    let tenant = app.authorize(&head.headers, Scope::Write, 1)?;
+    let artifact = artifact_in_path(&head.uri)?;
+    Query::none(&head.uri)?;
+    let expectation = expectation(&head.headers)?;
+    let outcome = app.projections.retire(&tenant, artifact, expectation).await;
+    acceptance::settle(&app, outcome, 1)?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,302 @@
+//! A running node: store, writer, HTTP API, put together and taken apart again.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_domain::id::{NodeId, TenantId};
+use plimsoll_store::StoredIdentity;
+use plimsoll_store::directory::{Directory, DirectoryError};
+use plimsoll_store::format::{Format, FormatError};
+use plimsoll_store::options::Options;
+use plimsoll_store::projections::Projections;
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::access::{Access, Token};
+use crate::config::CorsOrigins;
+use crate::environment::{Draws, Environment};
+use crate::http::app::{App, Inner};
+use crate::http::server::{self, Server};
+use crate::http::{self, Surroundings};
+use crate::metrics::Metrics;
+use crate::rate::{Rate, RateLimits};
+use crate::tasks::server::ServerTask;
+use crate::tasks::writer::WriterThread;
+
+/// What a node is told by its owner. [`crate::config::Config`] makes one and documents each setting.
+#[derive(Debug, Clone)]
+pub struct NodeOptions {
+    /// How far ahead of this node's clock a token may lie.
+    pub drift_max: Duration,
+    /// Bytes of memory for cursors.
+    pub cursor_cache_bytes: u64,
+    /// Transitions and tombstones one tenant may keep.
+    pub tenant_transitions_max: u64,
+    /// Bytes of them one tenant may keep.
+    pub tenant_bytes_max: u64,
+    /// Below this many free bytes on the data disk no write is taken.
+    pub reserve_bytes: u64,
+    /// The tokens the node knows, at most [`crate::access::TOKENS_MAX`].
+    pub tokens: Vec<Token>,
+    /// The tenant that reads without a token see.
+    pub anonymous: Option<TenantId>,
+    /// How much each tenant may ask; `None` for no limit.
+    pub rate: Option<Rate>,
+    /// Which origins' pages may call the API.
+    pub cors_origins: CorsOrigins,
+    /// Connections that are served at once.
+    pub connections_max: usize,
+    /// How long requests may take to finish once the node stops.
+    pub shutdown_grace: Duration,
+}
+
+/// A node did not start. Nothing of it is left running.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data directory cannot be opened.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// What the data directory holds cannot be used.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The listener does not know its address.
+    #[error("cannot tell the address of the listener: {0}")]
+    Address(#[source] io::Error),
+    /// No thread could be started.
+    #[error("cannot start the writer's thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The operating system gives no random numbers.
+    #[error("the operating system gives no random numbers")]
+    Entropy,
+}
+
+/// A node did not stop as it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum StopError {
+    /// The writer panicked. What was acknowledged is on the disk.
+    #[error("the writer has panicked; what was acknowledged is on the disk")]
+    Writer,
+    /// The server panicked.
+    #[error("the server has panicked")]
+    Server,
+}
+
+/// Starts nodes.
+#[derive(Debug, Clone, Copy)]
+pub struct Node;
+
+impl Node {
+    /// Starts a node on the current runtime, which must drive timers and, for real sockets, I/O. It serves when this
+    /// returns.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(options: NodeOptions, environment: Environment) -> Result<RunningNode, StartError> {
+        let local_addr = environment.listener.local_addr().map_err(StartError::Address)?;
+        let mut draws = Draws::new(environment.seed);
+        let fresh = StoredIdentity { node: NodeId::new(draws.next()), incarnation: draws.next() };
+        let (projections, writer) =
+            Projections::open(Arc::clone(&environment.engine), fresh, &store_options(&options, &environment))?;
+        let identity = projections.identity();
+        let format = projections.format();
+        let (stop, stopping) = watch::channel(false);
+        let (routes, description) = http::routes();
+        let tenants = tenants(&options);
+        let app = App::new(Inner {
+            projections,
+            access: Access::new(options.tokens, options.anonymous),
+            rate_limits: RateLimits::new(tenants.iter().cloned(), options.rate),
+            metrics: Metrics::new(identity.node, http::described(&description), tenants),
+            stopping,
+            free_bytes: environment.free_bytes,
+            reserve_bytes: options.reserve_bytes,
+        });
+        let surroundings = Surroundings { cors_origins: options.cors_origins, request_ids: draws.next() };
+        let server = Server {
+            api: http::api(routes, &description, app.clone(), &surroundings),
+            app,
+            date_header: environment.date_header,
+            grace: options.shutdown_grace,
+        };
+        let writer = WriterThread::spawn(writer).map_err(StartError::Thread)?;
+        let serving = server::serve(environment.listener, server, options.connections_max);
+        Ok(RunningNode {
+            local_addr,
+            identity,
+            format,
+            stop,
+            server: ServerTask::spawn(serving),
+            writer,
+            _directory: environment.directory,
+        })
+    }
+}
+
+fn store_options(options: &NodeOptions, environment: &Environment) -> Options {
+    Options {
+        drift_max: options.drift_max,
+        cursor_cache_bytes: options.cursor_cache_bytes,
+        tenant_facts_max: options.tenant_transitions_max,
+        tenant_bytes_max: options.tenant_bytes_max,
+        reserve_bytes: options.reserve_bytes,
+        wall_clock: Arc::clone(&environment.wall_clock),
+        free_bytes: Arc::clone(&environment.free_bytes),
+    }
+}
+
+/// Every tenant a request can speak for, once.
+fn tenants(options: &NodeOptions) -> Vec<TenantId> {
+    let of_tokens = options.tokens.iter().map(Token::tenant);
+    let mut tenants: Vec<TenantId> = of_tokens.chain(&options.anonymous).cloned().collect();
+    tenants.sort_unstable();
+    tenants.dedup();
+    tenants
+}
+
+/// A node that serves. Dropping it stops it without waiting; [`RunningNode::stop`] waits.
+#[derive(Debug)]
+pub struct RunningNode {
+    local_addr: SocketAddr,
+    identity: StoredIdentity,
+    format: Format,
+    stop: watch::Sender<bool>,
+    server: ServerTask,
+    writer: WriterThread,
+    /// Declared last: unlocked when nothing uses the engine any more.
+    _directory: Option<Directory>,
+}
+
+impl RunningNode {
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The node.
+    #[must_use]
+    pub const fn node_id(&self) -> NodeId {
+        self.identity.node
+    }
+
+    /// The format of its store.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Waits until the node has ended by itself, which it does only where something panicked.
+    pub async fn ended(&mut self) {
+        // What it ended with is told when the node is stopped.
+        let _ = self.server.ended().await;
+    }
+
+    /// Stops taking connections, lets requests finish within the grace, writes and syncs what is queued, and closes
+    /// the store.
+    ///
+    /// # Errors
+    /// [`StopError`]; the node has stopped all the same.
+    pub async fn stop(mut self) -> Result<(), StopError> {
+        self.stop.send_replace(true);
+        let served = self.server.ended().await;
+        // With the server went the last handle to the store, so the writer ends once its queue is empty.
+        let written = self.writer.join().await;
+        written.and(served)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_domain::timestamp::UnixNanos;
+    use plimsoll_store::engine::memory::Memory;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::environment::DateHeader;
+    use crate::environment::fixture::Handed;
+
+    async fn start(engine: Memory, seed: u64) -> (RunningNode, mpsc::Sender<DuplexStream>) {
+        let (connect, handed) = Handed::new();
+        let environment = Environment {
+            wall_clock: Arc::new(|| UnixNanos::new(1_776_000_000_000_000_000)),
+            seed,
+            engine: Arc::new(engine),
+            free_bytes: Arc::new(|| None),
+            listener: Box::new(handed),
+            date_header: DateHeader::Absent,
+            directory: None,
+        };
+        let options = NodeOptions {
+            drift_max: Duration::from_millis(500),
+            cursor_cache_bytes: 1 << 20,
+            tenant_transitions_max: u64::MAX,
+            tenant_bytes_max: u64::MAX,
+            reserve_bytes: 0,
+            tokens: vec!["default:secret".parse().unwrap()],
+            anonymous: None,
+            rate: None,
+            cors_origins: CorsOrigins::None,
+            connections_max: 8,
+            shutdown_grace: Duration::from_secs(1),
+        };
+        (Node::start(options, environment).await.unwrap(), connect)
+    }
+
+    async fn ask(connect: &mpsc::Sender<DuplexStream>, head: &str, body: &str) -> String {
+        let (mut client, server) = tokio::io::duplex(64 * 1024);
+        connect.send(server).await.unwrap();
+        let length = body.len();
+        let request = format!(
+            "{head} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer secret\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        );
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    const POST: &str = r#"{"artifact_id": "a", "transition_id": "t", "status": "new", "produced_refs": []}"#;
+
+    #[tokio::test]
+    async fn what_a_node_accepted_the_next_one_over_its_disk_has() {
+        let engine = Memory::new();
+        let (node, connect) = start(engine.clone(), 1).await;
+        let name = node.node_id();
+        let answer = ask(&connect, "POST /projections/transitions", POST).await;
+        assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+        node.stop().await.unwrap();
+        engine.crash();
+        let (node, connect) = start(engine, 2).await;
+        assert_eq!(node.node_id(), name);
+        let answer = ask(&connect, "GET /projections/a/cursor", "").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        node.stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn nodes_of_one_process_are_apart() {
+        let (one, to_one) = start(Memory::new(), 1).await;
+        let (other, to_other) = start(Memory::new(), 2).await;
+        assert_ne!(one.node_id(), other.node_id());
+        ask(&to_one, "POST /projections/transitions", POST).await;
+        let answer = ask(&to_other, "GET /projections/a/cursor", "").await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        one.stop().await.unwrap();
+        let answer = ask(&to_other, "GET /healthz", "").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        other.stop().await.unwrap();
+    }
+}
