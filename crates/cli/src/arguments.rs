@@ -1,0 +1,322 @@
+//! The command line.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use plimsoll_client::{Client, ConfigError, RetryPolicy};
+
+use crate::bench::BenchArguments;
+use crate::dev::DevArguments;
+use crate::exit;
+use crate::migrate::MigrateArguments;
+use crate::printer::Format;
+use crate::serve::ServeArguments;
+
+/// How far has each artifact come? Ask any node, and move it on from any node.
+///
+/// A node is named by --url or PLIMSOLL_URL; the secret it knows you by goes into PLIMSOLL_TOKEN.
+#[derive(Debug, Parser)]
+#[command(name = "plimsoll", version, arg_required_else_help = true, after_help = exit::TABLE, after_long_help = LONG_HELP)]
+pub(crate) struct Arguments {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const LONG_HELP: &str = "\
+Examples:
+  Post a transition, then ask where the artifact stands:
+    $ plimsoll post transition.json
+    $ plimsoll cursor spec-login-flow
+
+  Read your own write from another region, waiting up to 30 seconds for it:
+    $ plimsoll --url http://tokyo.example:7171 cursor spec-login-flow --contains T-1 --wait 30
+
+  Which artifacts are in review, for a script:
+    $ plimsoll --output json list --all --status in_review | jq -r .artifact_id
+
+  Bring in a year of history, and go on after an interruption:
+    $ plimsoll import history.ndjson --resume history.state
+
+Exit codes:
+  0  done
+  1  failed in another way
+  2  usage, configuration or token
+  3  transient: the same may succeed later
+  4  conflict with what the node has
+  5  not found, or refused";
+
+/// What holds for every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The node to talk to.
+    #[arg(long, global = true, env = "PLIMSOLL_URL", default_value = "http://127.0.0.1:7171", value_name = "URL")]
+    #[arg(help_heading = "Global options")]
+    pub(crate) url: String,
+    /// The secret that names your tenant. Prefer the variable: other users can read command lines.
+    #[arg(long, global = true, env = "PLIMSOLL_TOKEN", hide_env_values = true, value_name = "SECRET")]
+    #[arg(help_heading = "Global options")]
+    pub(crate) token: Option<String>,
+    /// How to write answers and errors.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, help_heading = "Global options")]
+    pub(crate) output: Format,
+    /// How long one attempt may take. Attempts that fail in passing are repeated for up to a minute.
+    #[arg(long, global = true, default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    #[arg(help_heading = "Global options")]
+    pub(crate) timeout: Duration,
+}
+
+impl Global {
+    /// The client these options describe.
+    pub(crate) fn client(&self, retry: RetryPolicy) -> Result<Client, ConfigError> {
+        let mut builder = Client::builder(&self.url).timeout(self.timeout).retry(retry);
+        // A connection is given less, so that "cannot connect" is told from "does not answer".
+        builder = builder.connect_timeout(self.timeout.div_f64(2.0).min(Duration::from_secs(3)));
+        if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
+            builder = builder.token(token);
+        }
+        builder.build()
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a node
+    ///
+    /// It serves the HTTP API until SIGTERM or SIGINT, lets requests finish, and leaves everything synced. A flag beats
+    /// a variable, a variable the file.
+    #[command(after_help = "\
+Example:
+  $ export PLIMSOLL_TOKENS=default:$(openssl rand -hex 32)
+  $ plimsoll serve --data-dir /var/lib/plimsoll")]
+    Serve(ServeArguments),
+    /// Bring a data directory to the format of this version
+    ///
+    /// Stop its node first. Doing it again does nothing; interrupted, it has changed nothing.
+    #[command(after_help = "\
+Example:
+  $ plimsoll migrate --data-dir /var/lib/plimsoll --dry-run
+  would go from format 1 to 2: 120000 facts to read, 3 rows to write")]
+    Migrate(MigrateArguments),
+    /// Start a node on this machine and see what it does
+    ///
+    /// It takes a real trace, shows a transition, a retry, a refusal and a cursor with their answers, and stays up until
+    /// Ctrl-C.
+    #[command(after_help = "\
+Examples:
+  $ plimsoll dev
+  $ plimsoll dev --data-dir ./plimsoll-dev --engine redb")]
+    Dev(DevArguments),
+    /// Post one transition
+    ///
+    /// Posting the same transition again is harmless: its transition_id names it for ever.
+    #[command(after_help = "\
+Example:
+  $ echo '{\"artifact_id\": \"spec-login-flow\", \"transition_id\": \"T-1\",
+           \"status\": \"in_review\", \"produced_refs\": []}' | plimsoll post -
+  accepted 2026-04-22T18:04:11.000000001+00:00/00c0ffee00c0ffee/9f86d081884c7d65")]
+    Post(PostArguments),
+    /// Post a file of transitions, one a line
+    ///
+    /// The file is NDJSON, of any length. Lines are posted in order; a line that is refused is reported and does not
+    /// stop the others. Running it again from the start is safe; with --resume it goes on where it stopped.
+    #[command(after_help = "\
+Example:
+  $ plimsoll import history.ndjson --resume history.state --refused refused.ndjson
+  imported 120000 lines in 14.2 s (8450 a second): 119998 accepted, 0 repeated, 2 refused")]
+    Import(ImportArguments),
+    /// Show an artifact's projection
+    Get {
+        /// The artifact.
+        #[arg(value_name = "ARTIFACT_ID")]
+        artifact_id: String,
+    },
+    /// Show the token that names an artifact's state
+    ///
+    /// The token changes if and only if the state does.
+    #[command(after_help = "\
+Examples:
+  Wait up to a minute for anything to happen to the artifact:
+    $ plimsoll cursor spec-login-flow --if-none-match \"$TOKEN\" --wait 60
+  Wait until a transition posted elsewhere is visible here:
+    $ plimsoll cursor spec-login-flow --contains T-1 --wait 30")]
+    Cursor(CursorArguments),
+    /// Show an artifact's transitions, newest first
+    History {
+        /// The artifact.
+        #[arg(value_name = "ARTIFACT_ID")]
+        artifact_id: String,
+        /// Which part of it.
+        #[command(flatten)]
+        pages: PageArguments,
+    },
+    /// List all projections
+    List {
+        /// Only those that have this status.
+        #[arg(long)]
+        status: Option<String>,
+        /// Which part of them.
+        #[command(flatten)]
+        pages: PageArguments,
+    },
+    /// Follow the changes as they happen
+    ///
+    /// One line a change: its position, the artifact, and its token, or "retired". A lost connection is taken up where
+    /// it broke, for as long as it takes.
+    #[command(after_help = "\
+Example:
+  $ plimsoll --output json watch | jq -r .artifact_id")]
+    Watch {
+        /// Begin after this position, as an earlier watch of the same node printed it.
+        #[arg(long, value_name = "POSITION")]
+        from: Option<String>,
+    },
+    /// Retire an artifact
+    ///
+    /// A later transition brings it back. A delete whose answer is lost is not sent again, for it could retire what was
+    /// posted since: look at the artifact first.
+    Delete {
+        /// The artifact.
+        #[arg(value_name = "ARTIFACT_ID")]
+        artifact_id: String,
+        /// Retire only if this is still the artifact's token on the node. Then it is safe to repeat.
+        #[arg(long, value_name = "TOKEN")]
+        if_match: Option<String>,
+    },
+    /// Measure how fast a node is, and how fast it could be
+    Bench(BenchArguments),
+    /// Write completions for a shell
+    #[command(after_help = "\
+Examples:
+  $ plimsoll completions bash > ~/.local/share/bash-completion/completions/plimsoll
+  $ plimsoll completions fish > ~/.config/fish/completions/plimsoll.fish")]
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+/// What `post` takes.
+#[derive(Debug, Args)]
+pub(crate) struct PostArguments {
+    /// A file that holds one transition as JSON, or - for standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Post only if this is still the artifact's token on the node.
+    #[arg(long, value_name = "TOKEN", conflicts_with = "if_not_projected")]
+    pub(crate) if_match: Option<String>,
+    /// Post only if the artifact is not projected on the node yet.
+    #[arg(long)]
+    pub(crate) if_not_projected: bool,
+    /// Answer only once so many members have it on their disks.
+    #[arg(long, value_name = "MEMBERS")]
+    pub(crate) ack: Option<NonZeroU32>,
+}
+
+/// What `import` takes.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArguments {
+    /// A file of transitions as NDJSON, or - for standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Note progress in this file, and go on from there if it exists. What was imported must not have changed since.
+    #[arg(long, value_name = "STATE_FILE")]
+    pub(crate) resume: Option<PathBuf>,
+    /// Write the lines that were refused to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) refused: Option<PathBuf>,
+}
+
+/// What `cursor` takes.
+#[derive(Debug, Args)]
+pub(crate) struct CursorArguments {
+    /// The artifact.
+    #[arg(value_name = "ARTIFACT_ID")]
+    pub(crate) artifact_id: String,
+    /// Wait so long for what --if-none-match or --contains asks.
+    #[arg(long, value_name = "SECONDS", value_parser = wait)]
+    pub(crate) wait: Option<Duration>,
+    /// The token you have: answers "unchanged" while it is the artifact's.
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) if_none_match: Option<String>,
+    /// Answer once this transition is visible on the node.
+    #[arg(long, value_name = "TRANSITION_ID")]
+    pub(crate) contains: Option<String>,
+}
+
+/// Which part of a list.
+#[derive(Debug, Args)]
+pub(crate) struct PageArguments {
+    /// At most so many items a page.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+    /// The page to show, as the page before it named it.
+    #[arg(long, value_name = "PAGE")]
+    pub(crate) page: Option<String>,
+    /// All pages from there on. As JSON, one item a line instead of one page.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 3600.0 => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("a number of seconds above 0, up to 3600".to_owned()),
+    }
+}
+
+fn wait(text: &str) -> Result<Duration, String> {
+    match text.parse::<u64>() {
+        Ok(seconds @ 0..=60) => Ok(Duration::from_secs(seconds)),
+        _ => Err("a whole number of seconds, up to 60".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_long_help_shows_the_table_of_exit_codes() {
+        assert!(LONG_HELP.ends_with(exit::TABLE));
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        for line in [
+            ["plimsoll", "--output", "json", "list", "--timeout", "0.5"],
+            ["plimsoll", "list", "--output", "json", "--timeout", "0.5"],
+        ] {
+            let arguments = Arguments::try_parse_from(line).unwrap();
+            assert_eq!(arguments.global.output, Format::Json);
+            assert_eq!(arguments.global.timeout, Duration::from_millis(500));
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_exit_code_2() {
+        for line in [
+            &["plimsoll", "cursor", "a", "--wait", "61"][..],
+            &["plimsoll", "list", "--timeout", "0"],
+            &["plimsoll", "list", "--limit", "0"],
+            &["plimsoll", "post", "f", "--if-match", "t", "--if-not-projected"],
+            &["plimsoll", "launch"],
+        ] {
+            assert_eq!(Arguments::try_parse_from(line).unwrap_err().exit_code(), 2, "{line:?}");
+        }
+    }
+}

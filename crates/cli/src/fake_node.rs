@@ -1,0 +1,156 @@
+//! A small node in memory, and a printer whose output can be read: for tests of the commands.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use clap::Parser as _;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use plimsoll_client::wire::http::v1::PostTransition;
+use plimsoll_client::wire::problem::{Kind, Problem};
+use plimsoll_client::{Client, Connecting, Connection, RetryPolicy};
+use serde_json::{Value, json};
+
+use crate::arguments::Arguments;
+use crate::commands;
+use crate::exit::Exit;
+use crate::printer::Printer;
+
+/// Accepts transitions; refuses the status `bad` (422) and the status `taken` (409).
+#[derive(Default)]
+pub(crate) struct FakeNode {
+    transitions: Mutex<BTreeMap<String, PostTransition>>,
+    /// How many requests are answered before every one is 401.
+    pub(crate) requests_left: Mutex<Option<u32>>,
+    pub(crate) requests: Mutex<Vec<String>>,
+}
+
+/// What a command did.
+pub(crate) struct Run {
+    pub(crate) exit: Exit,
+    pub(crate) answers: String,
+    pub(crate) remarks: String,
+}
+
+impl FakeNode {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    pub(crate) fn transitions_held(&self) -> usize {
+        self.transitions.lock().unwrap().len()
+    }
+
+    /// Runs a command line against this node.
+    pub(crate) async fn run(self: &Arc<Self>, line: &[&str]) -> Run {
+        let arguments = Arguments::try_parse_from([&["plimsoll"], line].concat()).unwrap();
+        let node = Arc::clone(self);
+        let client = Client::builder("http://node.test")
+            .retry(RetryPolicy::never())
+            .connect(move |_: &str, _: u16| node.accept())
+            .build()
+            .unwrap();
+        let (answers, remarks) = (Buffer::default(), Buffer::default());
+        let mut printer = Printer::new(arguments.global.output, answers.clone(), remarks.clone());
+        let exit = match commands::run_with(&client, &arguments, &mut printer).await {
+            Ok(()) => Exit::Done,
+            Err(failure) => {
+                printer.failure(&failure);
+                failure.exit()
+            }
+        };
+        Run { exit, answers: answers.text(), remarks: remarks.text() }
+    }
+
+    fn accept(self: &Arc<Self>) -> Connecting {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let node = Arc::clone(self);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| Arc::clone(&node).serve(request));
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(ours), service).await;
+        });
+        Box::pin(async { Ok(Box::new(theirs) as Box<dyn Connection>) })
+    }
+
+    async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let (head, body) = request.into_parts();
+        let path = head.uri.path_and_query().unwrap().to_string();
+        self.requests.lock().unwrap().push(path.clone());
+        let body = body.collect().await.unwrap().to_bytes();
+        if let Some(left) = self.requests_left.lock().unwrap().as_mut() {
+            if *left == 0 {
+                return Ok(answer(401, json!(Problem::new(Kind::Unauthenticated, "no such token")).to_string()));
+            }
+            *left -= 1;
+        }
+        let (status, text) = match (head.method, path.as_str()) {
+            (Method::POST, "/projections/transitions/batch") => {
+                let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+                (200, lines.map(|line| format!("{}\n", line_of(&self.post(line)))).collect())
+            }
+            (Method::POST, "/projections/transitions") => {
+                let (status, body) = self.post(&body);
+                (status, body.to_string())
+            }
+            (Method::DELETE, "/projections/a") => (204, String::new()),
+            (Method::GET, "/projections") => {
+                let items = [json!({"artifact_id": "a", "status": "s", "transition_id": "t", "committed_version": "v",
+                    "updated_at": "u"})];
+                (200, json!({"items": items, "next": "p2"}).to_string())
+            }
+            (Method::GET, "/projections?page=p2") => (200, json!({"items": [], "next": null}).to_string()),
+            _ => (404, json!(Problem::new(Kind::NotProjected, "nothing here\u{1b}[2J")).to_string()),
+        };
+        Ok(answer(status, text))
+    }
+
+    fn post(&self, line: &[u8]) -> (u16, Value) {
+        let problem = |kind: Kind| (kind.status(), json!(Problem::new(kind, "refused")));
+        let Ok(transition) = serde_json::from_slice::<PostTransition>(line) else { return problem(Kind::NotJson) };
+        match transition.status.as_str() {
+            "bad" => return problem(Kind::InvalidField),
+            "taken" => return problem(Kind::TransitionConflict),
+            _ => {}
+        }
+        let id = transition.transition_id.clone();
+        let body = json!({"artifact_id": transition.artifact_id, "transition_id": id, "committed_version": "v",
+            "updated_at": "u"});
+        let before = self.transitions.lock().unwrap().insert(id, transition);
+        (if before.is_some() { 200 } else { 201 }, body)
+    }
+}
+
+fn line_of((status, body): &(u16, Value)) -> Value {
+    json!({"status": status, "body": body})
+}
+
+fn answer(status: u16, text: String) -> Response<Full<Bytes>> {
+    Response::builder().status(status).body(Full::from(text)).unwrap()
+}
+
+#[derive(Clone, Default)]
+struct Buffer(Rc<RefCell<Vec<u8>>>);
+
+impl Buffer {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.borrow().clone()).unwrap()
+    }
+}
+
+impl Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! Imports into a node in memory.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::source::Source;
+use crate::exit::Exit;
+use crate::fake_node::{FakeNode, Run};
+
+struct Files {
+    _directory: TempDir,
+    input: PathBuf,
+    state: PathBuf,
+    refused: PathBuf,
+}
+
+impl Files {
+    fn new(input: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        let files = Self {
+            input: file("input.ndjson"),
+            state: file("state"),
+            refused: file("refused.ndjson"),
+            _directory: directory,
+        };
+        fs::write(&files.input, input).unwrap();
+        files
+    }
+
+    async fn import(&self, node: &std::sync::Arc<FakeNode>) -> Run {
+        let [input, state, refused] = [&self.input, &self.state, &self.refused].map(|file| file.to_str().unwrap());
+        node.run(&["--output", "json", "import", input, "--resume", state, "--refused", refused]).await
+    }
+}
+
+fn line(number: usize, status: &str) -> String {
+    let transition = json!({"artifact_id": format!("a-{}", number % 7), "transition_id": format!("t-{number}"),
+        "status": status, "produced_refs": []});
+    format!("{transition}\n")
+}
+
+fn lines(numbers: std::ops::Range<usize>) -> String {
+    numbers.map(|number| line(number, "s")).collect()
+}
+
+fn summary(run: &Run) -> Value {
+    serde_json::from_str(&run.answers).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_is_imported_in_requests_of_bounded_size() {
+    let files = Files::new(&lines(0..4_500));
+    let node = FakeNode::new();
+    let run = files.import(&node).await;
+    assert_eq!(run.exit, Exit::Done);
+    assert_eq!((&summary(&run)["accepted"], &summary(&run)["lines"]), (&4_500.into(), &4_500.into()));
+    assert_eq!(node.requests.lock().unwrap().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_lines_are_reported_and_kept_and_the_others_imported() {
+    let bad = line(1, "bad");
+    let files = Files::new(&[line(0, "s"), "\n".to_owned(), bad.clone(), "{\n".to_owned(), line(2, "s")].concat());
+    let run = files.import(&FakeNode::new()).await;
+    assert_eq!(run.exit, Exit::Refused);
+    assert_eq!((&summary(&run)["accepted"], &summary(&run)["refused"]), (&2.into(), &2.into()));
+    let reported: Vec<Value> = run.remarks.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&reported[0]["line"], &reported[0]["transition_id"]), (&3.into(), &"t-1".into()));
+    assert_eq!((&reported[1]["line"], &reported[1]["status"]), (&4.into(), &400.into()));
+    assert_eq!(fs::read_to_string(&files.refused).unwrap(), format!("{bad}{{\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn conflicts_alone_have_their_exit_code() {
+    let files = Files::new(&[line(0, "s"), line(1, "taken")].concat());
+    assert_eq!(files.import(&FakeNode::new()).await.exit, Exit::Conflict);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupted_import_goes_on_where_it_stopped() {
+    let files = Files::new(&lines(0..5_000));
+    let node = FakeNode::new();
+    *node.requests_left.lock().unwrap() = Some(1);
+    let run = files.import(&node).await;
+    assert_eq!((run.exit, node.transitions_held()), (Exit::Config, 2_000));
+    *node.requests_left.lock().unwrap() = None;
+    let run = files.import(&node).await;
+    assert_eq!((run.exit, node.transitions_held()), (Exit::Done, 5_000));
+    assert_eq!((&summary(&run)["accepted"], &summary(&run)["repeated"]), (&5_000.into(), &0.into()));
+    let grown = [fs::read_to_string(&files.input).unwrap(), lines(5_000..5_010)].concat();
+    fs::write(&files.input, grown).unwrap();
+    assert_eq!(summary(&files.import(&node).await)["accepted"], 5_010, "a file may grow");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_changed_where_it_was_imported_is_refused() {
+    let files = Files::new(&lines(0..10));
+    let node = FakeNode::new();
+    files.import(&node).await;
+    for changed in [lines(1..11), lines(0..9), String::new()] {
+        fs::write(&files.input, changed).unwrap();
+        let run = files.import(&node).await;
+        assert_eq!(run.exit, Exit::Config);
+        assert!(run.remarks.contains("has changed"), "{}", run.remarks);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_of_another_node_or_of_nothing_is_refused() {
+    let files = Files::new(&lines(0..10));
+    let node = FakeNode::new();
+    files.import(&node).await;
+    let state = fs::read_to_string(&files.state).unwrap();
+    fs::write(&files.state, state.replace("127.0.0.1", "tokyo.example")).unwrap();
+    assert!(files.import(&node).await.remarks.contains("began at"));
+    fs::write(&files.state, "{}").unwrap();
+    assert_eq!(files.import(&node).await.exit, Exit::Config);
+}
+
+#[tokio::test(start_paused = true)]
+async fn importing_again_from_the_start_changes_nothing() {
+    let files = Files::new(&lines(0..10));
+    let node = FakeNode::new();
+    files.import(&node).await;
+    fs::remove_file(&files.state).unwrap();
+    let run = files.import(&node).await;
+    assert_eq!((&summary(&run)["accepted"], &summary(&run)["repeated"]), (&0.into(), &10.into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_summary_in_text_is_one_line() {
+    let files = Files::new(&lines(0..3));
+    let run = FakeNode::new().run(&["import", files.input.to_str().unwrap()]).await;
+    assert!(run.answers.starts_with("imported 3 lines in ") && run.answers.lines().count() == 1);
+    assert!(run.answers.ends_with("3 accepted, 0 repeated, 0 refused\n"));
+}
+
+#[test]
+fn a_line_beyond_the_bound_is_refused_and_the_next_one_is_read() {
+    let mut input = vec![b'x'; 1024 * 1024];
+    input.push(b'\n');
+    input.extend(vec![b'y'; 3 * 1024 * 1024]);
+    input.extend(b"\r\nlast");
+    let mut source = Source::new(Box::new(std::io::Cursor::new(input)), None);
+    let chunk = source.next_chunk().unwrap().unwrap();
+    assert_eq!(chunk.lines.iter().map(|line| line.len()).collect::<Vec<_>>(), [1024 * 1024, 4]);
+    assert_eq!(chunk.numbers, [1, 3]);
+    assert_eq!(chunk.unsendable.iter().map(|refusal| refusal.line).collect::<Vec<_>>(), [2]);
+    assert!(source.next_chunk().unwrap().is_none());
+}
+
+#[test]
+fn a_chunk_of_long_lines_ends_early() {
+    let line = [vec![b'x'; 1024 * 1024], b"\n".to_vec()].concat();
+    let mut source = Source::new(Box::new(std::io::Cursor::new(line.repeat(6))), None);
+    let counts: Vec<usize> =
+        std::iter::from_fn(|| source.next_chunk().unwrap()).map(|chunk| chunk.lines.len()).collect();
+    assert_eq!(counts, [4, 2]);
+}

@@ -1,0 +1,250 @@
+//! `plimsoll serve`: one node, until it is told to stop.
+//!
+//! What is of the process and not of the node is here: reading the environment and the file of settings, the log, the
+//! runtime, signals. The flags are made from the table of settings, so that each setting has its flag.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, anyhow};
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use plimsoll_node::config::{self, Config, LogFormat, SETTINGS, Setting, Sources};
+use plimsoll_node::environment::Environment;
+use plimsoll_node::node::{Node, RunningNode, StartError};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::failure::Failure;
+use crate::printer::Printer;
+
+/// The flag that names the file of settings, and the variable that does.
+const FILE: &str = "config";
+const FILE_VARIABLE: &str = "PLIMSOLL_CONFIG";
+
+/// What `serve` takes.
+#[derive(Debug, Clone)]
+pub(crate) struct ServeArguments {
+    file: Option<PathBuf>,
+    flags: Vec<(&'static str, String)>,
+}
+
+impl Args for ServeArguments {
+    fn augment_args(command: Command) -> Command {
+        let file = Arg::new(FILE)
+            .long(FILE)
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .env(FILE_VARIABLE)
+            .help("A file of settings, as TOML: each flag below is a key of it, with _ for -, and so is [[tokens]].");
+        SETTINGS
+            .iter()
+            .filter(|setting| setting.has_flag)
+            .fold(command.arg(file), |command, setting| command.arg(flag(setting)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+fn flag(setting: &Setting) -> Arg {
+    let mut help = format!("{} [env: {}]", setting.meaning, setting.variable());
+    if !setting.default.is_empty() {
+        help.push_str(&format!(" [default: {}]", setting.default));
+    }
+    Arg::new(setting.key).long(setting.flag()).value_name(setting.value).help(help)
+}
+
+impl FromArgMatches for ServeArguments {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let flags = SETTINGS.iter().filter(|setting| setting.has_flag);
+        let flags = flags.filter_map(|setting| Some((setting.key, matches.get_one::<String>(setting.key)?.clone())));
+        Ok(Self { file: matches.get_one(FILE).cloned(), flags: flags.collect() })
+    }
+
+    fn update_from_arg_matches(&mut self, _: &ArgMatches) -> Result<(), clap::Error> {
+        Err(clap::Error::new(ErrorKind::InvalidSubcommand))
+    }
+}
+
+/// Serves until SIGTERM or SIGINT. The process has no other use meanwhile.
+pub(crate) fn serve(arguments: &ServeArguments, printer: &mut Printer) -> Result<(), Failure> {
+    let config = load(arguments)?;
+    log_to_stderr(&config)?;
+    for name in config::unknown_variables(variables().iter().map(|(name, _)| name.as_str())) {
+        tracing::warn!(name, "the variable is no setting, and is passed over");
+    }
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(run(&config, printer))
+}
+
+fn load(arguments: &ServeArguments) -> Result<Config, Failure> {
+    let file = match &arguments.file {
+        None => None,
+        Some(path) => {
+            let text = fs::read_to_string(path)
+                .map_err(|error| Failure::Config { detail: format!("cannot read {}: {error}", path.display()) })?;
+            Some((path.clone(), text))
+        }
+    };
+    let sources = Sources { file, variables: variables(), flags: arguments.flags.clone() };
+    Config::load(&sources).map_err(|error| Failure::Config { detail: error.to_string() })
+}
+
+/// The variables of the process. One that is not Unicode cannot be a setting.
+fn variables() -> Vec<(String, String)> {
+    let unicode = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(unicode).collect()
+}
+
+fn log_to_stderr(config: &Config) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&config.log)
+        .map_err(|error| Failure::Config { detail: format!("log: {:?} is no filter: {error}", config.log) })?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let installed = match config.log_format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).try_init(),
+    };
+    installed.map_err(|error| Failure::Other(anyhow!("cannot write a log: {error}")))
+}
+
+/// Each connection takes a descriptor, and the usual limit of 1024 is a fourth of what a node may serve.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "the limit of open files cannot be raised");
+        }
+    }
+}
+
+async fn run(config: &Config, printer: &mut Printer) -> Result<(), Failure> {
+    let mut signals = Signals::new().context("cannot take signals")?;
+    let mut node = start(config).await.map_err(|error| failure(&error))?;
+    // For whoever started it on any free port: the log is for the operator.
+    let url = format!("http://{}", node.local_addr());
+    printer.answer(&json!({"url": url}), || format!("serving at {url}"))?;
+    printer.flush()?;
+    // What has ended by itself is stopped too, for the rest of it.
+    let told = tokio::select! {
+        biased;
+        name = signals.next() => Some(name),
+        () = node.ended() => None,
+    };
+    match told {
+        Some(signal) => tracing::info!(signal, "stopping"),
+        None => tracing::error!("the node has failed; stopping"),
+    }
+    tokio::select! {
+        biased;
+        stopped = node.stop() => stopped.map_err(|error| Failure::Other(error.into()))?,
+        signal = signals.next() => return Err(Failure::Other(anyhow!("{signal} came again: stopped without waiting"))),
+    }
+    match told {
+        Some(_) => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+        None => Err(Failure::Other(anyhow!("the node has failed; see its log"))),
+    }
+}
+
+async fn start(config: &Config) -> Result<RunningNode, StartError> {
+    let environment = Environment::real(config).await?;
+    let engine = environment.directory.as_ref().map_or("none", |directory| directory.kind().name());
+    let node = Node::start(config.node_options(), environment).await?;
+    tracing::info!(
+        url = %format_args!("http://{}", node.local_addr()),
+        node = %node.node_id(),
+        engine,
+        format = node.format().number(),
+        data_dir = %config.data_dir.display(),
+        version = env!("CARGO_PKG_VERSION"),
+        "serving"
+    );
+    if node.format().is_old() {
+        tracing::warn!("the data directory is of an older format: it is read only until `plimsoll migrate` has run");
+    }
+    Ok(node)
+}
+
+/// What the operator has to correct is a matter of configuration.
+pub(crate) fn failure(error: &StartError) -> Failure {
+    match error {
+        StartError::Directory(_) | StartError::Format(_) | StartError::Listen { .. } => {
+            Failure::Config { detail: error.to_string() }
+        }
+        StartError::Address(_) | StartError::Thread(_) | StartError::Entropy => Failure::Other(anyhow!("{error}")),
+    }
+}
+
+/// The signals that stop a node.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The name of the next one.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: ServeArguments,
+    }
+
+    #[test]
+    fn every_setting_but_secrets_has_its_flag() {
+        for setting in SETTINGS {
+            let flag = format!("--{}", setting.flag());
+            let parsed = Line::try_parse_from(["serve", &flag, "x"]);
+            assert_eq!(parsed.is_ok(), setting.has_flag, "{flag}");
+            if let Ok(line) = parsed {
+                assert_eq!(line.serve.flags, [(setting.key, "x".to_owned())]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_help_names_each_variable_and_default() {
+        let help = <Line as clap::CommandFactory>::command().render_long_help().to_string();
+        for part in ["--data-dir <PATH>", "PLIMSOLL_MAX_DRIFT_MS", "[default: 127.0.0.1:7171]", "PLIMSOLL_CONFIG"] {
+            assert!(help.contains(part), "{part} is not in\n{help}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_a_matter_of_configuration() {
+        let parent = tempfile::tempdir().unwrap();
+        let arguments = ServeArguments { file: Some(parent.path().join("none.toml")), flags: Vec::new() };
+        let failure = load(&arguments).unwrap_err();
+        assert!(matches!(&failure, Failure::Config { detail } if detail.contains("none.toml")), "{failure:?}");
+    }
+}
