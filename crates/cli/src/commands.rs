@@ -71,7 +71,8 @@ pub(crate) async fn run_with(client: &Client, arguments: &Arguments, printer: &m
         Command::List { status, pages } => read::list(client, status.as_deref(), pages, printer).await,
         Command::Watch { from } => watch::watch(client, from.clone(), printer).await,
         Command::Delete { artifact_id, if_match } => delete(client, artifact_id, if_match.as_deref(), printer).await,
-        Command::Serve(_) | Command::Dev(_) | Command::Migrate(_) | Command::Bench(_) | Command::Completions { .. } => {
+        Command::Completions { shell } => completions(*shell, printer),
+        Command::Serve(_) | Command::Dev(_) | Command::Migrate(_) | Command::Bench(_) => {
             unreachable!("what needs no client is run without one")
         }
     }

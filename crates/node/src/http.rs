@@ -1,6 +1,6 @@
 //! The HTTP API: routes, what every request passes, and the server.
 //!
-//! - [`routes`]: the handlers of the API; [`probes`]: what orchestrators and Prometheus ask.
+//! - [`mod@routes`]: the handlers of the API; [`probes`]: what orchestrators and Prometheus ask.
 //! - [`middleware`]: what every request passes, whatever its route.
 //! - [`server`] accepts and serves connections.
 //! - [`openapi`] and [`docs`]: the description of the API, and the pages that show it.

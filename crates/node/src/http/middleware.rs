@@ -110,11 +110,8 @@ impl Api {
         B::Error: Into<axum::BoxError>,
     {
         let seen = Seen::of(&request, &self.observer);
-        let answer = if is_too_long(&request) {
-            None
-        } else {
-            Some(self.router.clone().call(request).instrument(seen.span()))
-        };
+        let answer =
+            if is_too_long(&request) { None } else { Some(self.router.clone().call(request).instrument(seen.span())) };
         async move {
             let answered = match answer {
                 Some(answer) => AssertUnwindSafe(answer).catch_unwind().await,
