@@ -1,0 +1,16 @@
+//! What the black-box tests stand on: a node as a process, requests to it, and what a test may need of the machine.
+
+pub mod machine;
+pub mod node;
+pub mod trace;
+
+use std::path::{Path, PathBuf};
+
+/// The root of the workspace.
+///
+/// # Panics
+/// Never: this crate lies one folder below it.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies one folder below the root").to_path_buf()
+}

@@ -1,0 +1,78 @@
+//! The fuzz targets, over their corpora and many mutations of them: the same ones each time.
+
+use std::fs;
+
+use plimsoll_tests::root;
+
+#[path = "../fuzz/targets.rs"]
+mod targets;
+
+/// Mutations of each file of a corpus.
+const MUTATIONS: u64 = 5_000;
+
+/// Steele and others' SplitMix64: small, and the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound.max(1) as u64).unwrap()
+    }
+}
+
+fn mutate(random: &mut Random, seed: &[u8], other: &[u8]) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len() + 1);
+        match random.below(6) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
+            1 if at < bytes.len() => bytes[at] = u8::try_from(random.below(256)).unwrap(),
+            2 => bytes.insert(at, u8::try_from(random.below(256)).unwrap()),
+            3 if at < bytes.len() => drop(bytes.remove(at)),
+            4 => bytes.truncate(at),
+            _ => {
+                let from = random.below(other.len());
+                let to = (from + random.below(16)).min(other.len());
+                bytes.splice(at..at, other[from..to].iter().copied());
+            }
+        }
+    }
+    bytes
+}
+
+fn run(name: &str, target: fn(&[u8])) {
+    let folder = root().join("tests/fuzz/corpus").join(name);
+    let mut paths: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 5, "{name} has a corpus");
+    let seeds: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
+    let mut random = Random(7);
+    for seed in &seeds {
+        target(seed);
+        for _ in 0..MUTATIONS {
+            let other = &seeds[random.below(seeds.len())];
+            target(&mutate(&mut random, seed, other));
+        }
+    }
+}
+
+#[test]
+fn no_json_body_breaks_the_parser() {
+    run("json", targets::json);
+}
+
+#[test]
+fn no_text_breaks_the_token() {
+    run("token", targets::token);
+}
+
+#[test]
+fn no_stored_bytes_break_the_reader() {
+    run("record", targets::record);
+}

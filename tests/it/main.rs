@@ -1,0 +1,10 @@
+//! Tests of the whole: one binary, a module for each area.
+
+mod contract;
+mod crash;
+mod format;
+mod fuzz;
+mod golden;
+mod layering;
+mod power;
+mod tidy;
