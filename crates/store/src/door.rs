@@ -23,6 +23,7 @@ use crate::layout;
 use crate::options::Options;
 use crate::shared::{Changed, Cursor, Shared};
 use crate::staging::Staging;
+use crate::writer::InFlight;
 
 /// The most refs one artifact may have: what one answer can list, and one tombstone can take away, in a breath.
 pub const ARTIFACT_REFS_MAX: u64 = 10_000;
@@ -70,17 +71,27 @@ impl Door {
         self.state.sequence
     }
 
-    /// Begins a group. `latest` is the cache of cursors: between groups, what it holds is what the engine holds.
-    pub(crate) fn group<'a>(&'a mut self, latest: &'a Shared) -> Group<'a> {
-        let now = (self.state.options.wall_clock)();
-        let staging = Staging::over(&*self.engine);
-        Group { staging, state: &mut self.state, latest, changed: Changed::new(), now }
+    /// The engine behind the door.
+    pub(crate) fn engine(&self) -> Arc<dyn Engine> {
+        Arc::clone(&self.engine)
     }
 
-    /// Commits a batch and makes it durable.
+    /// The time on the wall.
+    pub(crate) fn now(&self) -> UnixNanos {
+        (self.state.options.wall_clock)()
+    }
+
+    /// Begins a group. The latest state of an artifact is what a group in flight made of it, or else what the cache of
+    /// cursors holds, or else what the engine does.
+    pub(crate) fn group<'a>(&'a mut self, in_flight: &'a InFlight, shown: &'a Shared) -> Group<'a> {
+        let now = self.now();
+        let staging = Staging::over(&*self.engine);
+        Group { staging, state: &mut self.state, in_flight, shown, changed: Changed::new(), now }
+    }
+
+    /// Commits a batch; it is durable only after the next sync.
     pub(crate) fn commit(&self, batch: Batch) -> Result<(), EngineError> {
-        self.engine.commit(batch)?;
-        self.engine.sync()
+        if batch.is_empty() { Ok(()) } else { self.engine.commit(batch) }
     }
 }
 
@@ -88,7 +99,8 @@ impl Door {
 pub(crate) struct Group<'a> {
     staging: Staging<'a>,
     state: &'a mut State,
-    latest: &'a Shared,
+    in_flight: &'a InFlight,
+    shown: &'a Shared,
     changed: Changed,
     now: UnixNanos,
 }
@@ -189,10 +201,10 @@ impl Group<'_> {
 
     fn head(&mut self, tenant: &TenantId, artifact: &ArtifactId) -> Result<StoredHead, ReadError> {
         let key = layout::head(tenant, artifact);
-        if let Some(cursor) = self.changed.get(&key) {
+        if let Some(cursor) = self.changed.get(&key).or_else(|| self.in_flight.get(&key)) {
             return Ok(cursor.stored.clone());
         }
-        if let Some(cursor) = self.latest.cursors.get(key.as_slice()) {
+        if let Some(cursor) = self.shown.cursors.get(key.as_slice()) {
             return Ok(cursor.stored.clone());
         }
         let value = self.staging.get(Table::Head, &key)?;

@@ -190,7 +190,8 @@ pub enum Direction {
 
 /// A disk, or something that behaves like one.
 ///
-/// One thread commits and syncs at a time (the store's writer); any number of threads read meanwhile.
+/// One thread commits at a time (the store's writer) and one syncs (its syncer), perhaps while the other commits; any
+/// number of threads read meanwhile.
 pub trait Engine: Send + Sync + 'static {
     /// The value of one key, as of the latest commit.
     ///

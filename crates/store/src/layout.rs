@@ -153,6 +153,9 @@ mod tests {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let key = RefKey { target_repo: "acme/web".into(), idempotency_key: "k".into() };
         assert_eq!(hex(&identity(&tenant, &TransitionId::parse("t-1").unwrap())), "0ad6e291fc666439696122c3cb811580");
-        assert_eq!(hex(&produced_ref(&of_artifact(&tenant, &artifact), &key)), "e95462ed2a15a6abff8be6b52ede456910b92673");
+        assert_eq!(
+            hex(&produced_ref(&of_artifact(&tenant, &artifact), &key)),
+            "e95462ed2a15a6abff8be6b52ede456910b92673"
+        );
     }
 }

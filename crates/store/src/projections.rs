@@ -21,7 +21,7 @@ use crate::format::Format;
 use crate::layout;
 use crate::options::Options;
 use crate::shared::{Cursor, Progress, Shared};
-use crate::writer::{Outcome, Post, QUEUE_REQUESTS_MAX, Request, Work, Writer};
+use crate::writer::{Outcome, Post, QUEUE_REQUESTS_MAX, Request, Series, Work, Writer};
 
 /// Bytes of requests that may wait for the writer.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
@@ -143,16 +143,20 @@ impl Projections {
     /// # Errors
     /// See [`WriteError`].
     pub async fn submit(&self, tenant: &TenantId, post: Post) -> Outcome {
-        let outcomes = self.ask(tenant, Work::Submit(vec![post]), Patience::None).await?;
+        let outcomes = self.ask(tenant, Work::Submit(vec![post], None), Patience::None).await?;
         outcomes.into_iter().next().unwrap_or(Err(WriteError::Failed(StoreFailure::Closed)))
     }
 
-    /// Accepts transitions in order, each on its own: one outcome each. Waits for room in the queue.
+    /// Hands transitions to the writer, in order, and returns what will tell their outcomes. Waits for room in the
+    /// queue. Parts handed over one after another are decided in that order; once one part of a `series` was refused as
+    /// a whole, because the disk is full or has failed, so are all its later ones: they may rest on the ones before.
     ///
     /// # Errors
-    /// See [`WriteError`]; then nothing is known of any of them.
-    pub async fn submit_batch(&self, tenant: &TenantId, posts: Vec<Post>) -> Result<Vec<Outcome>, WriteError> {
-        self.ask(tenant, Work::Submit(posts), Patience::Wait).await
+    /// See [`WriteError`]; then none of them was stored.
+    pub async fn enqueue(&self, tenant: &TenantId, posts: Vec<Post>, series: &Series) -> Result<Enqueued, WriteError> {
+        let writes = posts.len();
+        let reply = self.send(tenant, Work::Submit(posts, Some(series.clone())), Patience::Wait).await?;
+        Ok(Enqueued { reply, writes, shared: Arc::clone(&self.shared) })
     }
 
     /// Retires an artifact with a tombstone.
@@ -165,6 +169,16 @@ impl Projections {
     }
 
     async fn ask(&self, tenant: &TenantId, work: Work, patience: Patience) -> Result<Vec<Outcome>, WriteError> {
+        let reply = self.send(tenant, work, patience).await?;
+        reply.await.map_err(|_| WriteError::Failed(self.shared.failure().unwrap_or(StoreFailure::Closed)))
+    }
+
+    async fn send(
+        &self,
+        tenant: &TenantId,
+        work: Work,
+        patience: Patience,
+    ) -> Result<oneshot::Receiver<Vec<Outcome>>, WriteError> {
         self.format.check_writable()?;
         let bytes = u32::try_from(work.bytes().min(QUEUE_BYTES_MAX)).expect("64 MiB fit 32 bits");
         let full = || WriteError::Overloaded { retry_after: OVERLOADED_RETRY };
@@ -185,18 +199,14 @@ impl Projections {
         };
         let (reply, outcomes) = oneshot::channel();
         place.send(Request { tenant: tenant.clone(), work, reply, room });
-        outcomes.await.map_err(|_| closed())
+        Ok(outcomes)
     }
 
     /// The cursor of an artifact, if it is projected here. From memory, where it was read or written lately.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn cursor(
-        &self,
-        tenant: &TenantId,
-        artifact: &ArtifactId,
-    ) -> Result<Option<Arc<Cursor>>, ReadError> {
+    pub async fn cursor(&self, tenant: &TenantId, artifact: &ArtifactId) -> Result<Option<Arc<Cursor>>, ReadError> {
         let key = layout::head(tenant, artifact);
         let cursor = match self.shared.cursors.get(key.as_slice()) {
             Some(cursor) => Some(cursor),
@@ -327,6 +337,25 @@ impl Projections {
     }
 }
 
+/// Transitions that were handed to the writer.
+#[derive(Debug)]
+pub struct Enqueued {
+    reply: oneshot::Receiver<Vec<Outcome>>,
+    writes: usize,
+    shared: Arc<Shared>,
+}
+
+impl Enqueued {
+    /// What became of them, one outcome each, in order: once each is durable or refused.
+    pub async fn outcomes(self) -> Vec<Outcome> {
+        let failure = || self.shared.failure().unwrap_or(StoreFailure::Closed);
+        match self.reply.await {
+            Ok(outcomes) => outcomes,
+            Err(_) => (0..self.writes).map(|_| Err(WriteError::Failed(failure()))).collect(),
+        }
+    }
+}
+
 /// What to do where the queue is full.
 #[derive(Clone, Copy)]
 enum Patience {
@@ -347,7 +376,7 @@ impl Work {
             REQUEST_BYTES + texts.sum::<usize>()
         };
         match self {
-            Self::Submit(posts) => posts.iter().map(of_post).sum(),
+            Self::Submit(posts, _) => posts.iter().map(of_post).sum(),
             Self::Retire(..) => REQUEST_BYTES,
         }
     }

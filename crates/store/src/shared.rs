@@ -72,6 +72,12 @@ pub(crate) struct Shared {
     bells: Box<[Notify]>,
 }
 
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Shared").field("progress", &*self.progress.borrow()).finish_non_exhaustive()
+    }
+}
+
 impl Shared {
     pub(crate) fn new(durable: u64, cursor_cache_bytes: u64) -> Self {
         let entries = usize::try_from(cursor_cache_bytes / 560).unwrap_or(usize::MAX);

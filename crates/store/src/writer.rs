@@ -1,26 +1,43 @@
 //! Group commit: one writer, a bounded queue, one sync for all who wait.
 //!
-//! While the disk syncs one group, requests queue; the next group takes what is there. So a lone writer waits for one
-//! sync, and sixty-four share one: the idea is DeWitt et al., "Implementation Techniques for Main Memory Database
-//! Systems" (SIGMOD 1984). Nothing is answered, and nothing shown to readers, before the sync that covers it.
+//! Two stages, each a thread of its own. The *writer* takes what waits, decides it and commits it as one group; the
+//! *syncer* makes committed groups durable, shows them to readers and answers. While the disk syncs one group, the writer
+//! decides the next: so a lone client waits for one sync, and sixty-four share one without waiting for each other. The
+//! idea of sharing is DeWitt et al., "Implementation Techniques for Main Memory Database Systems" (SIGMOD 1984).
 //!
-//! A failed commit or sync is final: the writer fails every request from then on, because the kernel may have dropped
-//! what it could not write, and a second sync would not say so.
+//! Nothing is answered, and nothing shown to readers, before the sync that covers it: not even a repetition, for what it
+//! repeats may not be durable yet. So every group passes the syncer, in order.
+//!
+//! A failed commit or sync is final: every request fails from then on, because the kernel may have dropped what it could
+//! not write, and a second sync would not say so.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use plimsoll_domain::id::{ArtifactId, TenantId};
 use plimsoll_domain::projection::{Expectation, Submission};
+use plimsoll_domain::timestamp::UnixNanos;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use crate::door::{Accepted, Door};
-use crate::engine::EngineError;
+use crate::door::{Accepted, Door, Group};
+use crate::engine::{Engine, EngineError};
 use crate::error::{StoreFailure, WriteError};
 use crate::options::{FreeBytes, Options};
-use crate::shared::Shared;
+use crate::shared::{Changed, Cursor, Shared};
 
 /// The most writes of one group: enough to make the sync's share of each small, few enough to bound the wait.
 const GROUP_WRITES_MAX: usize = 1_024;
+
+/// The most groups that are committed and not yet synced: one at the disk, one that waits for it, so that neither stage
+/// waits for the other unless it is the slower one.
+const GROUPS_IN_FLIGHT_MAX: usize = 1;
+
+/// When to send again what followed a part that was refused.
+const BROKEN_SERIES_RETRY: Duration = Duration::from_secs(1);
 
 /// The most requests that wait. A request is a single write or a part of a batch.
 pub(crate) const QUEUE_REQUESTS_MAX: usize = 4_096;
@@ -46,15 +63,29 @@ pub(crate) struct Request {
     pub(crate) room: OwnedSemaphorePermit,
 }
 
+/// Parts of one stream of transitions, of which none may be decided after one was refused as a whole.
+#[derive(Debug, Clone, Default)]
+pub struct Series(Arc<AtomicBool>);
+
+impl Series {
+    fn is_broken(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn break_off(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 pub(crate) enum Work {
-    Submit(Vec<Post>),
+    Submit(Vec<Post>, Option<Series>),
     Retire(ArtifactId, Expectation),
 }
 
 impl Work {
     fn writes(&self) -> usize {
         match self {
-            Self::Submit(posts) => posts.len(),
+            Self::Submit(posts, _) => posts.len(),
             Self::Retire(..) => 1,
         }
     }
@@ -65,8 +96,57 @@ pub struct Writer {
     door: Door,
     queue: mpsc::Receiver<Request>,
     shared: Arc<Shared>,
+    in_flight: InFlight,
+    room: Room,
+}
+
+/// Groups that are committed and perhaps not yet shown, oldest first: what they changed is newer than the cache.
+#[derive(Default)]
+pub(crate) struct InFlight(VecDeque<(u64, Arc<Changed>)>);
+
+impl InFlight {
+    /// What the newest group that changed an artifact made of it, by key of [`crate::layout::head`].
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&Arc<Cursor>> {
+        self.0.iter().rev().find_map(|(_, changed)| changed.get(key))
+    }
+
+    /// Forgets the groups that are in the cache by now.
+    fn forget_shown(&mut self, durable: u64) {
+        while self.0.front().is_some_and(|(sequence, _)| *sequence <= durable) {
+            self.0.pop_front();
+        }
+    }
+}
+
+/// Whether the data disk has room, looked at no more often than is needed to see it fill up: asking the file system
+/// costs as much as deciding several transitions.
+struct Room {
     reserve_bytes: u64,
     free_bytes: FreeBytes,
+    looked: Option<UnixNanos>,
+}
+
+impl Room {
+    /// A gigabyte a second fills less than the usual reserve in this time.
+    const LOOK_NANOS: u64 = 50_000_000;
+
+    /// A full disk is looked at each time, so that writes go on as soon as there is room.
+    fn is_full(&mut self, now: UnixNanos) -> bool {
+        let fresh = |looked: UnixNanos| now.get().checked_sub(looked.get()).is_some_and(|age| age < Self::LOOK_NANOS);
+        if self.looked.is_some_and(fresh) {
+            return false;
+        }
+        let full = (self.free_bytes)().is_some_and(|free| free < self.reserve_bytes);
+        self.looked = (!full).then_some(now);
+        full
+    }
+}
+
+/// A committed group on its way to the syncer.
+struct Committed {
+    sequence: u64,
+    changed: Arc<Changed>,
+    decided: Vec<Decided>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -91,6 +171,9 @@ enum Shut {
 impl Shut {
     fn answer(&self, requests: Vec<Request>) {
         for request in requests {
+            if let Work::Submit(_, Some(series)) = &request.work {
+                series.break_off();
+            }
             let outcomes = (0..request.work.writes()).map(|_| Err(self.error())).collect();
             // Whoever asked may have gone away.
             let _ = request.reply.send(outcomes);
@@ -115,15 +198,27 @@ impl Drop for Writer {
 impl Writer {
     pub(crate) fn new(door: Door, queue: mpsc::Receiver<Request>, shared: Arc<Shared>, options: &Options) -> Self {
         let (reserve_bytes, free_bytes) = (options.reserve_bytes, Arc::clone(&options.free_bytes));
-        Self { door, queue, shared, reserve_bytes, free_bytes }
+        let room = Room { reserve_bytes, free_bytes, looked: None };
+        Self { door, queue, shared, in_flight: InFlight::default(), room }
     }
 
-    /// Writes until the store is closed. Blocks its thread; give it one of its own.
+    /// Writes until the store is closed. Blocks its thread, and one more that it starts for the syncs; give it one of
+    /// its own.
     pub fn run(mut self) {
-        while let Some(first) = self.queue.blocking_recv() {
-            let group = self.gather(first);
-            self.write(group);
-        }
+        let (to_syncer, committed) = sync_channel(GROUPS_IN_FLIGHT_MAX);
+        let syncer = Syncer { engine: self.door.engine(), shared: Arc::clone(&self.shared) };
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().name("plimsoll-syncer".to_owned());
+            if let Err(error) = thread.spawn_scoped(scope, move || syncer.run(&committed)) {
+                tracing::error!(%error, "no thread for the syncs can be had; the store takes no writes");
+                return;
+            }
+            while let Some(first) = self.queue.blocking_recv() {
+                let group = self.gather(first);
+                self.write(group, &to_syncer);
+            }
+            drop(to_syncer);
+        });
     }
 
     /// Takes what waits, up to the bound of a group.
@@ -138,56 +233,107 @@ impl Writer {
         group
     }
 
-    fn write(&mut self, requests: Vec<Request>) {
+    fn write(&mut self, requests: Vec<Request>, to_syncer: &SyncSender<Committed>) {
         if let Some(shut) = self.refusal() {
             return shut.answer(requests);
         }
-        let mut group = self.door.group(&self.shared);
-        let decided: Vec<Decided> = requests
-            .into_iter()
-            .map(|request| {
-                let outcomes = match request.work {
-                    Work::Submit(posts) => posts
-                        .into_iter()
-                        .map(|post| group.submit(&request.tenant, post.submission, &post.expectation))
-                        .collect(),
-                    Work::Retire(artifact, expectation) => {
-                        vec![group.retire(&request.tenant, &artifact, &expectation)]
-                    }
-                };
-                Decided { reply: request.reply, outcomes, _room: request.room }
-            })
-            .collect();
+        self.in_flight.forget_shown(self.shared.durable());
+        let mut group = self.door.group(&self.in_flight, &self.shared);
+        let decided = requests.into_iter().map(|request| Decided::by(&mut group, request)).collect();
         let (batch, changed) = group.finish();
-        let written = if batch.is_empty() { Ok(()) } else { self.door.commit(batch) };
-        match written {
-            Ok(()) => {
-                self.shared.publish(self.door.sequence(), &changed);
-                for Decided { reply, outcomes, _room } in decided {
-                    // Whoever asked may have gone away; what it asked for is done all the same.
-                    let _ = reply.send(outcomes);
-                }
-            }
-            Err(error) => self.fail(&error, decided),
+        if let Err(error) = self.door.commit(batch) {
+            return fail(&self.shared, &error, decided);
+        }
+        let (sequence, changed) = (self.door.sequence(), Arc::new(changed));
+        self.in_flight.0.push_back((sequence, Arc::clone(&changed)));
+        if let Err(unsent) = to_syncer.send(Committed { sequence, changed, decided }) {
+            self.shared.fail(StoreFailure::Closed);
+            answer_failed(unsent.0.decided, StoreFailure::Closed);
         }
     }
 
     /// Why no write can be taken now. Looked at before a group is decided, so that a full disk is met before the
-    /// engine meets it, and writes go on by themselves once there is room.
-    fn refusal(&self) -> Option<Shut> {
+    /// engine meets it.
+    fn refusal(&mut self) -> Option<Shut> {
         if let Some(failure) = self.shared.failure() {
             return Some(Shut::Failed(failure));
         }
-        let full = (self.free_bytes)().is_some_and(|free| free < self.reserve_bytes);
-        full.then_some(Shut::Full { reserve_bytes: self.reserve_bytes })
+        let full = self.room.is_full(self.door.now());
+        full.then_some(Shut::Full { reserve_bytes: self.room.reserve_bytes })
+    }
+}
+
+impl Decided {
+    fn by(group: &mut Group<'_>, request: Request) -> Self {
+        let Request { tenant, work, reply, room } = request;
+        let outcomes = match work {
+            Work::Submit(posts, Some(series)) if series.is_broken() => {
+                let retry_after = BROKEN_SERIES_RETRY;
+                posts.iter().map(|_| Err(WriteError::Overloaded { retry_after })).collect()
+            }
+            Work::Submit(posts, _) => {
+                let submit = |post: Post| group.submit(&tenant, post.submission, &post.expectation);
+                posts.into_iter().map(submit).collect()
+            }
+            Work::Retire(artifact, expectation) => vec![group.retire(&tenant, &artifact, &expectation)],
+        };
+        Self { reply, outcomes, _room: room }
     }
 
-    fn fail(&self, error: &EngineError, decided: Vec<Decided>) {
-        tracing::error!(%error, "the disk failed; the store takes no more writes");
-        self.shared.fail(StoreFailure::Disk);
-        for Decided { reply, outcomes, _room } in decided {
-            let failed = outcomes.iter().map(|_| Err(WriteError::Failed(StoreFailure::Disk))).collect();
-            let _ = reply.send(failed);
+    /// Whoever asked may have gone away; what it asked for is done all the same.
+    fn answer(self) {
+        let _ = self.reply.send(self.outcomes);
+    }
+}
+
+/// Makes committed groups durable, in order.
+struct Syncer {
+    engine: Arc<dyn Engine>,
+    shared: Arc<Shared>,
+}
+
+impl Syncer {
+    fn run(self, committed: &Receiver<Committed>) {
+        while let Ok(first) = committed.recv() {
+            let groups: Vec<Committed> = std::iter::once(first).chain(committed.try_iter()).collect();
+            self.sync(groups);
         }
+    }
+
+    fn sync(&self, groups: Vec<Committed>) {
+        let newest = groups.last().map_or(0, |group| group.sequence);
+        let synced = match self.shared.failure() {
+            Some(failure) => Err(failure),
+            None if newest == self.shared.durable() => Ok(()),
+            None => self.engine.sync().map_err(|error| failed(&self.shared, &error)),
+        };
+        for Committed { sequence, changed, decided } in groups {
+            match synced {
+                Ok(()) => {
+                    self.shared.publish(sequence, &changed);
+                    decided.into_iter().for_each(Decided::answer);
+                }
+                Err(failure) => answer_failed(decided, failure),
+            }
+        }
+    }
+}
+
+/// Tells of a failed disk; the store takes no more writes.
+fn failed(shared: &Shared, error: &EngineError) -> StoreFailure {
+    tracing::error!(%error, "the disk failed; the store takes no more writes");
+    shared.fail(StoreFailure::Disk);
+    StoreFailure::Disk
+}
+
+fn fail(shared: &Shared, error: &EngineError, decided: Vec<Decided>) {
+    answer_failed(decided, failed(shared, error));
+}
+
+/// Whether what was decided will be there after a restart is unknown.
+fn answer_failed(decided: Vec<Decided>, failure: StoreFailure) {
+    for Decided { reply, outcomes, _room } in decided {
+        let failed = outcomes.iter().map(|_| Err(WriteError::Failed(failure))).collect();
+        let _ = reply.send(failed);
     }
 }

@@ -1,6 +1,7 @@
 //! What a post, a retry and a retirement come to.
 
 use super::*;
+use crate::writer::Series;
 
 #[tokio::test]
 async fn a_retry_changes_nothing() {
@@ -49,7 +50,8 @@ async fn posts_of_one_batch_see_the_ones_before_them() {
         post(draft("spec", "t-1", "other")),
         post(with_refs(draft("spec", "t-2", "merged"), vec![resolved("k", 1)])),
     ];
-    let outcomes = store.projections.submit_batch(&store.tenant, posts).await.unwrap();
+    let enqueued = store.projections.enqueue(&store.tenant, posts, &Series::default()).await.unwrap();
+    let outcomes = enqueued.outcomes().await;
     assert!(matches!(outcomes[0], Ok(Accepted { repeated: false, .. })));
     assert!(matches!(outcomes[1], Ok(Accepted { repeated: false, .. })));
     assert!(matches!(outcomes[2], Err(WriteError::Refused(Refusal::TransitionConflict))));
@@ -142,6 +144,7 @@ async fn a_full_disk_refuses_writes_until_there_is_room() {
     let store = Fixture::memory();
     store.accept(draft("spec", "t-1", "a")).await;
     store.free.store(0, Ordering::SeqCst);
+    store.now.fetch_add(1_000_000_000, Ordering::SeqCst);
     let refused = store.post(draft("spec", "t-2", "b")).await;
     assert!(matches!(refused, Err(WriteError::DiskFull { .. })), "{refused:?}");
     assert!(store.token("spec").await.is_some(), "reads go on");
