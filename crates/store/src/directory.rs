@@ -3,11 +3,12 @@
 //! ```text
 //! <data-dir>/LOCK       held while a process has the directory open
 //! <data-dir>/BALLAST    bytes to give back when an engine cannot open on a full disk
+//! <data-dir>/HOLDS      the name of the engine, once there was data
 //! <data-dir>/fjall/     the engine's own files; or redb/, or sled/
 //! ```
 //!
-//! A directory belongs to the engine it was made with. The engine's folder is made last, so a directory without one is
-//! an empty one.
+//! A directory belongs to the engine it was first opened with. `HOLDS` is laid by the first opening that finds data: a
+//! directory that held data and is empty has lost it, and is not taken for a new one.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -21,10 +22,14 @@ use thiserror::Error;
 use crate::engine::fjall::Fjall;
 use crate::engine::redb::Redb;
 use crate::engine::sled::Sled;
-use crate::engine::{Engine, EngineError, EngineOptions};
+use crate::engine::{Engine, EngineError, EngineOptions, Table, create_directories};
+use crate::layout;
 
 /// What the ballast weighs: enough for sled, which needs room to open, to write what it recovers.
 const BALLAST_BYTES: usize = 32 << 20;
+
+/// The mark of a directory that held data.
+const HOLDS: &str = "HOLDS";
 
 /// An engine on a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +101,12 @@ pub enum DirectoryError {
         /// The engine it was made with.
         found: EngineKind,
     },
+    /// It held data, and the engine finds none: its files were removed.
+    #[error("{} held data, and its store is empty now: restore it, or give a new data directory", path.display())]
+    Lost {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The operating system refuses.
     #[error("cannot use {} as a data directory: {source}", path.display())]
     Io {
@@ -137,20 +148,30 @@ impl Directory {
         kind: Option<EngineKind>,
         options: EngineOptions,
     ) -> Result<(Self, Arc<dyn Engine>), DirectoryError> {
-        let io_error = |source| DirectoryError::Io { path: path.to_path_buf(), source };
-        fs::create_dir_all(path).map_err(io_error)?;
+        create_directories(path).map_err(|error| {
+            let source = match error {
+                EngineError::Io(source) => source,
+                other => io::Error::other(other),
+            };
+            DirectoryError::Io { path: path.to_path_buf(), source }
+        })?;
         let lock = lock(path)?;
+        if path.join(HOLDS).exists() && Self::kind_of(path).is_none() {
+            return Err(DirectoryError::Lost { path: path.to_path_buf() });
+        }
         let kind = match (Self::kind_of(path), kind) {
             (Some(found), Some(wanted)) if found != wanted => {
                 return Err(DirectoryError::OtherEngine { path: path.to_path_buf(), found });
             }
             (found, wanted) => found.or(wanted).unwrap_or(EngineKind::Fjall),
         };
-        let engine = open_with_ballast(path, kind, options).map_err(|source| DirectoryError::Engine {
-            path: path.to_path_buf(),
-            kind,
-            source,
-        })?;
+        let of_engine = |source| DirectoryError::Engine { path: path.to_path_buf(), kind, source };
+        let engine = open_with_ballast(path, kind, options).map_err(of_engine)?;
+        match (holds_data(&*engine).map_err(of_engine)?, path.join(HOLDS).exists()) {
+            (false, true) => return Err(DirectoryError::Lost { path: path.to_path_buf() }),
+            (true, false) => lay_mark(path, kind),
+            _ => {}
+        }
         Ok((Self { path: path.to_path_buf(), kind, _lock: lock }, engine))
     }
 
@@ -213,6 +234,21 @@ fn open_with_ballast(path: &Path, kind: EngineKind, options: EngineOptions) -> R
         lay_ballast(path, &ballast);
     }
     opened
+}
+
+fn holds_data(engine: &dyn Engine) -> Result<bool, EngineError> {
+    Ok(engine.get(Table::Meta, layout::FORMAT)?.is_some())
+}
+
+/// Without the mark a later loss is not told from a new directory; the data is as safe.
+fn lay_mark(path: &Path, kind: EngineKind) {
+    let laid = File::create(path.join(HOLDS)).and_then(|mut file| {
+        file.write_all(kind.name().as_bytes())?;
+        file.sync_all()
+    });
+    if let Err(error) = laid {
+        tracing::warn!(%error, "the data directory could not be marked as holding data");
+    }
 }
 
 /// Lays the ballast where there is ample room for it. A store without one works.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use plimsoll_domain::clock::Clock;
 use plimsoll_domain::id::{ArtifactId, TenantId};
 use plimsoll_domain::projection::{
-    Body, Expectation, Fact, Projection, RefRows, Refusal, Submission, Token, Verdict, judge,
+    Body, Expectation, Fact, Projection, RefRows, Refusal, Submission, Token, Transition, Verdict, judge,
 };
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_wire::record::v1::{self, StoredHead, StoredIdentity, StoredUsage};
@@ -83,16 +83,23 @@ impl Door {
 
     /// Begins a group. The latest state of an artifact is what a group in flight made of it, or else what the cache of
     /// cursors holds, or else what the engine does.
-    pub(crate) fn group<'a>(&'a mut self, in_flight: &'a InFlight, shown: &'a Shared) -> Group<'a> {
+    pub(crate) fn group<'a>(&'a mut self, in_flight: &'a InFlight, shown: &'a Shared, room: Room) -> Group<'a> {
         let now = self.now();
         let staging = Staging::over(&*self.engine);
-        Group { staging, state: &mut self.state, in_flight, shown, changed: Changed::new(), now }
+        Group { staging, state: &mut self.state, in_flight, shown, changed: Changed::new(), room, now }
     }
 
     /// Commits a batch; it is durable only after the next sync.
     pub(crate) fn commit(&self, batch: Batch) -> Result<(), EngineError> {
         if batch.is_empty() { Ok(()) } else { self.engine.commit(batch) }
     }
+}
+
+/// Whether the data disk takes anything new. What was accepted before is still answered as a repetition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Room {
+    Ample,
+    Short { reserve_bytes: u64 },
 }
 
 /// A group of writes in the making.
@@ -102,6 +109,7 @@ pub(crate) struct Group<'a> {
     in_flight: &'a InFlight,
     shown: &'a Shared,
     changed: Changed,
+    room: Room,
     now: UnixNanos,
 }
 
@@ -123,7 +131,8 @@ impl Group<'_> {
         if judge(&transition, expectation, &head.projection, known.as_ref(), &rows)? == Verdict::Repeat {
             return Ok(Accepted { repeated: true, token: token_of(&head.projection, &transition.artifact) });
         }
-        self.check_quota(tenant, &head.projection, transition.refs().len())?;
+        self.check_room()?;
+        self.check_quota(tenant, &head.projection, new_refs(&transition, &rows))?;
         if let Some(after) = after {
             self.state.clock.observe(self.now, after.stamp)?;
         }
@@ -144,6 +153,10 @@ impl Group<'_> {
         }
         if !expectation.holds(&head.projection, artifact) {
             return Err(Refusal::Moved { token: head.projection.token(artifact) }.into());
+        }
+        self.check_room()?;
+        if let Some(older) = head.projection.tombstone {
+            self.staging.remove_superseded(tenant, artifact, older)?;
         }
         let stamp = self.state.clock.stamp(self.now);
         self.admit(tenant, &Fact::new(Body::Tombstone(artifact.clone()), stamp), head, RefRows::default())
@@ -175,13 +188,20 @@ impl Group<'_> {
         Ok(Accepted { repeated: false, token })
     }
 
-    fn check_quota(&mut self, tenant: &TenantId, head: &Projection, refs: usize) -> Result<(), WriteError> {
+    fn check_room(&self) -> Result<(), WriteError> {
+        match self.room {
+            Room::Ample => Ok(()),
+            Room::Short { reserve_bytes } => Err(WriteError::DiskFull { reserve_bytes }),
+        }
+    }
+
+    fn check_quota(&mut self, tenant: &TenantId, head: &Projection, new_refs: u64) -> Result<(), WriteError> {
         let usage = self.usage(tenant)?;
         let options = &self.state.options;
         let quotas = [
             (usage.facts + 1, options.tenant_facts_max, "transitions a tenant"),
             (usage.bytes + 1, options.tenant_bytes_max, "bytes a tenant"),
-            (head.refs.count + refs as u64, ARTIFACT_REFS_MAX, "refs an artifact"),
+            (head.refs.count + new_refs, ARTIFACT_REFS_MAX, "refs an artifact"),
         ];
         match quotas.into_iter().find(|(wanted, limit, _)| wanted > limit) {
             Some((_, limit, unit)) => Err(WriteError::QuotaExceeded { limit, unit }),
@@ -225,6 +245,13 @@ impl Group<'_> {
         }
         (self.staging.into_batch(), self.changed)
     }
+}
+
+/// How many refs the transition brings that the artifact does not have.
+fn new_refs(transition: &Transition, rows: &RefRows) -> u64 {
+    let mut keys: Vec<_> = transition.refs().iter().map(|produced| &produced.key).collect();
+    keys.dedup();
+    keys.into_iter().filter(|key| rows.get(key).is_none()).count() as u64
 }
 
 fn token_of(projection: &Projection, artifact: &ArtifactId) -> Token {

@@ -56,6 +56,18 @@ impl Table {
     /// Every table, in the order of their numbers.
     pub const ALL: [Self; 6] = [Self::Meta, Self::Log, Self::Identity, Self::Head, Self::History, Self::Ref];
 
+    /// The table's name, where an engine has names for tables: on disk too.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Log => "log",
+            Self::Identity => "identity",
+            Self::Head => "head",
+            Self::History => "history",
+            Self::Ref => "ref",
+        }
+    }
+
     /// The table's number, as it is on disk.
     #[must_use]
     pub const fn number(self) -> u8 {
@@ -301,7 +313,7 @@ impl<I: Iterator<Item = Result<Row, EngineError>>> Iterator for Contained<I> {
     }
 }
 
-/// Makes a directory, durably, unless it is there. Its parent must be: a mistyped path is an error, not a new tree.
+/// Makes a directory, durably, unless it is there; its parent must be.
 fn create_directory(directory: &Path) -> Result<(), EngineError> {
     match fs::create_dir(directory) {
         Ok(()) => {}
@@ -312,6 +324,17 @@ fn create_directory(directory: &Path) -> Result<(), EngineError> {
         Some(parent) if parent != Path::new("") => sync_directory(parent),
         _ => sync_directory(Path::new(".")),
     }
+}
+
+/// Makes a directory and those above it, durably, unless they are there.
+pub(crate) fn create_directories(directory: &Path) -> Result<(), EngineError> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = directory.parent().filter(|parent| *parent != Path::new("")) {
+        create_directories(parent)?;
+    }
+    create_directory(directory)
 }
 
 /// Makes the names in a directory durable; an fsync of a file covers its bytes, not its name.

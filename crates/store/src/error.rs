@@ -30,6 +30,12 @@ pub enum ReadError {
         /// The artifact.
         artifact: String,
     },
+    /// Writes came faster than the parts of the artifact could be read. Try again.
+    #[error("artifact {artifact:?} changes faster than it can be read")]
+    Busy {
+        /// The artifact.
+        artifact: String,
+    },
     /// The store failed before what was read became durable; it must not be shown.
     #[error("the store has failed: {0}")]
     Failed(StoreFailure),
@@ -41,6 +47,9 @@ pub enum StoreFailure {
     /// The engine could not commit or sync. What was not acknowledged may or may not be there after a restart.
     #[error("the disk failed while writing; see the log, mend the disk, and restart the node")]
     Disk,
+    /// As [`StoreFailure::Disk`], because the disk had no room left.
+    #[error("the disk filled up while the store wrote; make room, and restart the node")]
+    DiskFull,
     /// The writer has ended: the store is being closed.
     #[error("the store is closed")]
     Closed,

@@ -100,9 +100,8 @@ impl Projections {
                 break;
             }
             reached = sequence;
-            let stored = v1::decode_fact(&value)?;
-            if stored.tenant == *tenant {
-                latest.insert(stored.fact.artifact().clone(), sequence);
+            if v1::decode_fact_tenant(&value)? == *tenant {
+                latest.insert(v1::decode_fact(&value)?.fact.artifact().clone(), sequence);
             }
         }
         let mut artifacts: Vec<_> =

@@ -88,11 +88,7 @@ pub(crate) fn open(engine: &dyn Engine, fresh: StoredIdentity) -> Result<(Format
     let identity = engine.get(Table::Meta, layout::IDENTITY)?;
     match (format, identity) {
         (Some(format), Some(identity)) => {
-            let found = v1::decode_number(&format)?;
-            if !(OLDEST..=CURRENT).contains(&found) {
-                return Err(FormatError::Newer { found });
-            }
-            Ok((Format(found), v1::decode_identity(&identity)?))
+            Ok((Format(known(v1::decode_number(&format)?)?), v1::decode_identity(&identity)?))
         }
         (None, None) if is_empty(engine)? => {
             let mut batch = Batch::default();
@@ -103,6 +99,14 @@ pub(crate) fn open(engine: &dyn Engine, fresh: StoredIdentity) -> Result<(Format
             Ok((Format(CURRENT), fresh))
         }
         _ => Err(FormatError::Unlabelled),
+    }
+}
+
+fn known(found: u64) -> Result<u64, FormatError> {
+    match found {
+        OLDEST..=CURRENT => Ok(found),
+        0 => Err(FormatError::Unlabelled),
+        _ => Err(FormatError::Newer { found }),
     }
 }
 
@@ -144,10 +148,7 @@ pub enum Run {
 /// [`FormatError`]; then what was there before is still there, under its old format.
 pub fn migrate(engine: &dyn Engine, run: Run) -> Result<Migration, FormatError> {
     let Some(value) = engine.get(Table::Meta, layout::FORMAT)? else { return Err(FormatError::Unlabelled) };
-    let from = v1::decode_number(&value)?;
-    if !(OLDEST..=CURRENT).contains(&from) {
-        return Err(FormatError::Newer { found: from });
-    }
+    let from = known(v1::decode_number(&value)?)?;
     let mut migration = Migration { from, to: CURRENT, facts: 0, rows: 0 };
     if from < 2 {
         let (mut batch, facts) = count_usages(engine)?;

@@ -13,6 +13,9 @@ use crate::projections::Projections;
 /// The most rows one page looks at: a filter that fits few of them ends the page early.
 pub const PAGE_ROWS_MAX: usize = 10_000;
 
+/// After so many rows the thread is given to others for a moment.
+const YIELD_ROWS: usize = 256;
+
 /// A part of a list, and where the next part begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<Item, Place> {
@@ -55,9 +58,11 @@ impl Projections {
         before: Option<Timestamp>,
         limit: usize,
     ) -> Result<Option<Page<Past, Timestamp>>, ReadError> {
-        let Some(head) = self.stored_head(tenant, artifact)?.filter(|head| head.projection.is_visible()) else {
+        let Some(head) = self.stored_head(tenant, artifact)? else { return Ok(None) };
+        if !head.projection.is_visible() {
+            self.settled(head.sequence).await?;
             return Ok(None);
-        };
+        }
         let prefix = layout::of_artifact(tenant, artifact);
         let range = match before {
             Some(before) => KeyRange::prefix_before(&prefix, layout::history(&prefix, before)),
@@ -78,10 +83,13 @@ impl Projections {
             }
             let sequence = v1::decode_number(&value)?;
             newest = newest.max(sequence);
-            let fact = self.fact_at(sequence)?.ok_or(ReadError::Dangling { sequence })?.fact;
-            if let Some(transition) = fact.transition().filter(|transition| transition.artifact == *artifact) {
-                items.push(Past { transition: transition.clone(), stamp: fact.first });
+            let stored = self.fact_at(sequence)?.ok_or(ReadError::Dangling { sequence })?;
+            if stored.tenant != *tenant || stored.fact.artifact() != artifact {
+                return Err(ReadError::Dangling { sequence });
             }
+            // A tombstone that is newer than the head read above ends the history it belongs to.
+            let Some(transition) = stored.fact.transition() else { break };
+            items.push(Past { transition: transition.clone(), stamp: stored.fact.first });
         }
         self.settled(newest).await?;
         Ok(Some(Page { items, next }))
@@ -111,16 +119,21 @@ impl Projections {
                 page.next = last;
                 break;
             }
+            if looked_at % YIELD_ROWS == YIELD_ROWS - 1 {
+                tokio::task::yield_now().await;
+            }
             let (key, value) = row?;
             let head = v1::decode_head(&value)?;
             let name = layout::head_artifact(tenant, &key).unwrap_or_default();
             let artifact = ArtifactId::parse(name).map_err(plimsoll_wire::record::RecordError::Text)?;
             last = Some(artifact.clone());
-            let token = head.projection.token(&artifact);
-            let Some((winner, token)) = head.projection.winner.zip(token) else { continue };
-            if status.is_none_or(|status| *status == winner.status) {
-                newest = newest.max(head.sequence);
-                page.items.push(Summary { artifact, winner, token });
+            // Also of what is left out: an item that is hidden by a change not yet durable must not be missing.
+            newest = newest.max(head.sequence);
+            let fits = |winner: &Winner| status.is_none_or(|status| *status == winner.status);
+            if head.projection.winner.as_ref().is_some_and(fits) {
+                let token = head.projection.token(&artifact);
+                let summary = head.projection.winner.zip(token);
+                page.items.extend(summary.map(|(winner, token)| Summary { artifact, winner, token }));
             }
         }
         self.settled(newest).await?;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use plimsoll_domain::id::{ArtifactId, TenantId, TransitionId};
 use plimsoll_domain::projection::{Expectation, ProducedRef, RefState, RefsDigest, Token, Winner};
-use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_wire::record::v1::{self, StoredHead, StoredIdentity, StoredUsage};
 use quick_cache::sync::GuardResult;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
@@ -17,7 +16,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use crate::door::Door;
 use crate::engine::{Direction, Engine, KeyRange, Table};
 use crate::error::{ReadError, StoreFailure, WriteError};
-use crate::format::Format;
+use crate::format::{self, Format, FormatError};
 use crate::layout;
 use crate::options::Options;
 use crate::shared::{Cursor, Progress, Shared};
@@ -26,11 +25,8 @@ use crate::writer::{Outcome, Post, QUEUE_REQUESTS_MAX, Request, Series, Work, Wr
 /// Bytes of requests that may wait for the writer.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 
-/// What a request with nothing to say occupies.
-const REQUEST_BYTES: usize = 512;
-
-/// How often a read of a projection looks again when a write came between its parts. Each look is as long as a scan of
-/// the refs; a group of writes takes at least a sync.
+/// How often a read of a projection looks again when a write came between its parts. A second look at the same change
+/// finds what the first did not only if nothing is damaged: batches are seen whole.
 const TORN_READS_MAX: usize = 64;
 
 /// When a full queue is likely to have room: a few groups later.
@@ -56,7 +52,6 @@ pub struct Projections {
     queue_bytes: Arc<Semaphore>,
     identity: StoredIdentity,
     format: Format,
-    wall_clock: crate::options::WallClock,
 }
 
 impl std::fmt::Debug for Projections {
@@ -71,26 +66,19 @@ impl Projections {
     /// `fresh` names the node if the engine is empty: a random number each.
     ///
     /// # Errors
-    /// [`ReadError`]: what the store says about itself cannot be read.
+    /// [`FormatError`]: what the store says about itself cannot be read, or is not for this version.
     pub fn open(
         engine: Arc<dyn Engine>,
         fresh: StoredIdentity,
         options: &Options,
-    ) -> Result<(Self, Writer), crate::format::FormatError> {
-        let (format, identity) = crate::format::open(&*engine, fresh)?;
+    ) -> Result<(Self, Writer), FormatError> {
+        let (format, identity) = format::open(&*engine, fresh)?;
         let door = Door::open(Arc::clone(&engine), identity, options.clone())?;
         let shared = Arc::new(Shared::new(door.sequence(), options.cursor_cache_bytes));
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let writer = Writer::new(door, requests, Arc::clone(&shared), options);
-        let projections = Self {
-            engine,
-            shared,
-            queue,
-            queue_bytes: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
-            identity,
-            format,
-            wall_clock: Arc::clone(&options.wall_clock),
-        };
+        let projections =
+            Self { engine, shared, queue, queue_bytes: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)), identity, format };
         Ok((projections, writer))
     }
 
@@ -116,12 +104,6 @@ impl Projections {
     #[must_use]
     pub fn watch_progress(&self) -> watch::Receiver<Progress> {
         self.shared.progress()
-    }
-
-    /// The wall clock the store was given.
-    #[must_use]
-    pub fn now(&self) -> UnixNanos {
-        (self.wall_clock)()
     }
 
     /// Requests that wait for the writer.
@@ -248,10 +230,14 @@ impl Projections {
     /// # Errors
     /// [`ReadError`].
     pub async fn projection(&self, tenant: &TenantId, artifact: &ArtifactId) -> Result<Option<Whole>, ReadError> {
+        let mut torn_at = None;
         for _ in 0..TORN_READS_MAX {
             let Some(stored) = self.stored_head(tenant, artifact)? else { return Ok(None) };
             let (refs, digest) = self.refs(tenant, artifact)?;
             if digest != stored.projection.refs {
+                if torn_at.replace(stored.sequence) == Some(stored.sequence) {
+                    return Err(ReadError::RefsDoNotMatch { artifact: artifact.to_string() });
+                }
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -259,7 +245,7 @@ impl Projections {
             let token = stored.projection.token(artifact);
             return Ok(stored.projection.winner.zip(token).map(|(winner, token)| Whole { winner, refs, token }));
         }
-        Err(ReadError::RefsDoNotMatch { artifact: artifact.to_string() })
+        Err(ReadError::Busy { artifact: artifact.to_string() })
     }
 
     pub(crate) fn stored_head(
@@ -304,8 +290,10 @@ impl Projections {
         };
         let sequence = v1::decode_number(&value)?;
         self.settled(sequence).await?;
-        let fact = self.fact_at(sequence)?;
-        Ok(fact.is_some_and(|stored| stored.fact.artifact() == artifact))
+        let stored = self.fact_at(sequence)?.ok_or(ReadError::Dangling { sequence })?;
+        let here = stored.fact.transition().filter(|here| stored.tenant == *tenant && here.id == *transition);
+        let here = here.ok_or(ReadError::Dangling { sequence })?;
+        Ok(here.artifact == *artifact)
     }
 
     /// What a tenant occupies.
@@ -361,23 +349,4 @@ impl Enqueued {
 enum Patience {
     None,
     Wait,
-}
-
-impl Work {
-    /// About what the work occupies while it waits.
-    fn bytes(&self) -> usize {
-        let of_post = |post: &Post| {
-            let refs = post.submission.transition.refs().iter();
-            let texts = refs.map(|produced| {
-                let resolution = produced.resolution.as_ref();
-                let urls = resolution.map_or(0, |resolution| resolution.url.len() + resolution.created_at.len());
-                64 + produced.key.target_repo.len() + produced.key.idempotency_key.len() + urls
-            });
-            REQUEST_BYTES + texts.sum::<usize>()
-        };
-        match self {
-            Self::Submit(posts, _) => posts.iter().map(of_post).sum(),
-            Self::Retire(..) => REQUEST_BYTES,
-        }
-    }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use plimsoll_domain::id::{ArtifactId, TenantId, TransitionId};
 use plimsoll_domain::projection::{Body, Fact, RefRows, Transition};
+use plimsoll_domain::timestamp::Timestamp;
 use plimsoll_wire::record::v1::{self, StoredFact};
 
 use crate::engine::{Batch, Direction, Engine, KeyRange, Table};
@@ -86,6 +87,21 @@ impl<'a> Staging<'a> {
         };
         let facts = places.into_values().map(|value| Ok(self.fact_at(v1::decode_number(&value)?)?.fact));
         failure.into_iter().chain(facts)
+    }
+
+    /// Removes a tombstone that a greater one supersedes, so that what is kept does not depend on how many there were.
+    pub(crate) fn remove_superseded(
+        &mut self,
+        tenant: &TenantId,
+        artifact: &ArtifactId,
+        tombstone: Timestamp,
+    ) -> Result<(), ReadError> {
+        let key = layout::history(&layout::of_artifact(tenant, artifact), tombstone);
+        if let Some(value) = self.get(Table::History, &key)? {
+            self.remove(Table::Log, layout::log(v1::decode_number(&value)?));
+            self.remove(Table::History, key);
+        }
+        Ok(())
     }
 
     /// The rows of the refs a transition names.

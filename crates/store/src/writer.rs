@@ -23,7 +23,7 @@ use plimsoll_domain::projection::{Expectation, Submission};
 use plimsoll_domain::timestamp::UnixNanos;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use crate::door::{Accepted, Door, Group};
+use crate::door::{Accepted, Door, Group, Room};
 use crate::engine::{Engine, EngineError};
 use crate::error::{StoreFailure, WriteError};
 use crate::options::{FreeBytes, Options};
@@ -31,6 +31,15 @@ use crate::shared::{Changed, Cursor, Shared};
 
 /// The most writes of one group: enough to make the sync's share of each small, few enough to bound the wait.
 const GROUP_WRITES_MAX: usize = 1_024;
+
+/// What a post with nothing to say occupies.
+const REQUEST_BYTES: usize = 512;
+
+/// A post of up to so many bytes counts once; a larger one counts again for each so many.
+const POST_BYTES_USUAL: usize = 4 << 10;
+
+/// Of the writes of a group, what a retirement counts for.
+const RETIREMENT_WEIGHT: usize = 64;
 
 /// The most groups that are committed and not yet synced: one at the disk, one that waits for it, so that neither stage
 /// waits for the other unless it is the slower one.
@@ -63,17 +72,20 @@ pub(crate) struct Request {
     pub(crate) room: OwnedSemaphorePermit,
 }
 
-/// Parts of one stream of transitions, of which none may be decided after one was refused as a whole.
+/// Parts of one stream of transitions, of which none may be decided after one that could not be: it may rest on that.
 #[derive(Debug, Clone, Default)]
 pub struct Series(Arc<AtomicBool>);
 
 impl Series {
-    fn is_broken(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-
-    fn break_off(&self) {
-        self.0.store(true, Ordering::Release);
+    fn unless_broken(&self, submit: impl FnOnce() -> Outcome) -> Outcome {
+        if self.0.load(Ordering::Acquire) {
+            return Err(WriteError::Overloaded { retry_after: BROKEN_SERIES_RETRY });
+        }
+        let outcome = submit();
+        if matches!(outcome, Err(WriteError::DiskFull { .. } | WriteError::Read(_))) {
+            self.0.store(true, Ordering::Release);
+        }
+        outcome
     }
 }
 
@@ -89,6 +101,32 @@ impl Work {
             Self::Retire(..) => 1,
         }
     }
+
+    /// About what the work occupies while it waits.
+    pub(crate) fn bytes(&self) -> usize {
+        let of_post = |post: &Post| {
+            let refs = post.submission.transition.refs().iter();
+            let texts = refs.map(|produced| {
+                let resolution = produced.resolution.as_ref();
+                let urls = resolution.map_or(0, |resolution| resolution.url.len() + resolution.created_at.len());
+                64 + produced.key.target_repo.len() + produced.key.idempotency_key.len() + urls
+            });
+            REQUEST_BYTES + texts.sum::<usize>()
+        };
+        match self {
+            Self::Submit(posts, _) => posts.iter().map(of_post).sum(),
+            Self::Retire(..) => REQUEST_BYTES,
+        }
+    }
+
+    /// What the work counts for against [`GROUP_WRITES_MAX`]: a retirement may take away as many refs as an artifact
+    /// can have.
+    fn weight(&self) -> usize {
+        match self {
+            Self::Submit(posts, _) => posts.len() + self.bytes() / POST_BYTES_USUAL,
+            Self::Retire(..) => RETIREMENT_WEIGHT,
+        }
+    }
 }
 
 /// The one writer of a store. It ends when every handle to the store is gone and the queue is empty.
@@ -97,7 +135,7 @@ pub struct Writer {
     queue: mpsc::Receiver<Request>,
     shared: Arc<Shared>,
     in_flight: InFlight,
-    room: Room,
+    gauge: Gauge,
 }
 
 /// Groups that are committed and perhaps not yet shown, oldest first: what they changed is newer than the cache.
@@ -120,25 +158,26 @@ impl InFlight {
 
 /// Whether the data disk has room, looked at no more often than is needed to see it fill up: asking the file system
 /// costs as much as deciding several transitions.
-struct Room {
+struct Gauge {
     reserve_bytes: u64,
     free_bytes: FreeBytes,
     looked: Option<UnixNanos>,
 }
 
-impl Room {
+impl Gauge {
     /// A gigabyte a second fills less than the usual reserve in this time.
     const LOOK_NANOS: u64 = 50_000_000;
 
     /// A full disk is looked at each time, so that writes go on as soon as there is room.
-    fn is_full(&mut self, now: UnixNanos) -> bool {
+    fn room(&mut self, now: UnixNanos) -> Room {
         let fresh = |looked: UnixNanos| now.get().checked_sub(looked.get()).is_some_and(|age| age < Self::LOOK_NANOS);
         if self.looked.is_some_and(fresh) {
-            return false;
+            return Room::Ample;
         }
-        let full = (self.free_bytes)().is_some_and(|free| free < self.reserve_bytes);
-        self.looked = (!full).then_some(now);
-        full
+        let reserve_bytes = self.reserve_bytes;
+        let short = (self.free_bytes)().is_some_and(|free| free < reserve_bytes);
+        self.looked = (!short).then_some(now);
+        if short { Room::Short { reserve_bytes } } else { Room::Ample }
     }
 }
 
@@ -162,32 +201,6 @@ struct Decided {
     _room: OwnedSemaphorePermit,
 }
 
-/// Why no write is taken.
-enum Shut {
-    Failed(StoreFailure),
-    Full { reserve_bytes: u64 },
-}
-
-impl Shut {
-    fn answer(&self, requests: Vec<Request>) {
-        for request in requests {
-            if let Work::Submit(_, Some(series)) = &request.work {
-                series.break_off();
-            }
-            let outcomes = (0..request.work.writes()).map(|_| Err(self.error())).collect();
-            // Whoever asked may have gone away.
-            let _ = request.reply.send(outcomes);
-        }
-    }
-
-    const fn error(&self) -> WriteError {
-        match *self {
-            Self::Failed(failure) => WriteError::Failed(failure),
-            Self::Full { reserve_bytes } => WriteError::DiskFull { reserve_bytes },
-        }
-    }
-}
-
 /// However the writer ends, nobody waits for it any more.
 impl Drop for Writer {
     fn drop(&mut self) {
@@ -198,8 +211,8 @@ impl Drop for Writer {
 impl Writer {
     pub(crate) fn new(door: Door, queue: mpsc::Receiver<Request>, shared: Arc<Shared>, options: &Options) -> Self {
         let (reserve_bytes, free_bytes) = (options.reserve_bytes, Arc::clone(&options.free_bytes));
-        let room = Room { reserve_bytes, free_bytes, looked: None };
-        Self { door, queue, shared, in_flight: InFlight::default(), room }
+        let gauge = Gauge { reserve_bytes, free_bytes, looked: None };
+        Self { door, queue, shared, in_flight: InFlight::default(), gauge }
     }
 
     /// Writes until the store is closed. Blocks its thread, and one more that it starts for the syncs; give it one of
@@ -223,26 +236,27 @@ impl Writer {
 
     /// Takes what waits, up to the bound of a group.
     fn gather(&mut self, first: Request) -> Vec<Request> {
-        let mut writes = first.work.writes();
+        let mut weight = first.work.weight();
         let mut group = vec![first];
-        while writes < GROUP_WRITES_MAX {
+        while weight < GROUP_WRITES_MAX {
             let Ok(request) = self.queue.try_recv() else { break };
-            writes += request.work.writes();
+            weight += request.work.weight();
             group.push(request);
         }
         group
     }
 
     fn write(&mut self, requests: Vec<Request>, to_syncer: &SyncSender<Committed>) {
-        if let Some(shut) = self.refusal() {
-            return shut.answer(requests);
+        if let Some(failure) = self.shared.failure() {
+            return requests.into_iter().for_each(|request| request.refuse(failure));
         }
         self.in_flight.forget_shown(self.shared.durable());
-        let mut group = self.door.group(&self.in_flight, &self.shared);
+        let room = self.gauge.room(self.door.now());
+        let mut group = self.door.group(&self.in_flight, &self.shared, room);
         let decided = requests.into_iter().map(|request| Decided::by(&mut group, request)).collect();
         let (batch, changed) = group.finish();
         if let Err(error) = self.door.commit(batch) {
-            return fail(&self.shared, &error, decided);
+            return answer_failed(decided, fail(&self.shared, &error));
         }
         let (sequence, changed) = (self.door.sequence(), Arc::new(changed));
         self.in_flight.0.push_back((sequence, Arc::clone(&changed)));
@@ -251,29 +265,24 @@ impl Writer {
             answer_failed(unsent.0.decided, StoreFailure::Closed);
         }
     }
+}
 
-    /// Why no write can be taken now. Looked at before a group is decided, so that a full disk is met before the
-    /// engine meets it.
-    fn refusal(&mut self) -> Option<Shut> {
-        if let Some(failure) = self.shared.failure() {
-            return Some(Shut::Failed(failure));
-        }
-        let full = self.room.is_full(self.door.now());
-        full.then_some(Shut::Full { reserve_bytes: self.room.reserve_bytes })
+impl Request {
+    /// Whoever asked may have gone away.
+    fn refuse(self, failure: StoreFailure) {
+        let outcomes = (0..self.work.writes()).map(|_| Err(WriteError::Failed(failure))).collect();
+        let _ = self.reply.send(outcomes);
     }
 }
 
 impl Decided {
     fn by(group: &mut Group<'_>, request: Request) -> Self {
         let Request { tenant, work, reply, room } = request;
+        let mut submit = |post: Post| group.submit(&tenant, post.submission, &post.expectation);
         let outcomes = match work {
-            Work::Submit(posts, Some(series)) if series.is_broken() => {
-                let retry_after = BROKEN_SERIES_RETRY;
-                posts.iter().map(|_| Err(WriteError::Overloaded { retry_after })).collect()
-            }
-            Work::Submit(posts, _) => {
-                let submit = |post: Post| group.submit(&tenant, post.submission, &post.expectation);
-                posts.into_iter().map(submit).collect()
+            Work::Submit(posts, None) => posts.into_iter().map(submit).collect(),
+            Work::Submit(posts, Some(series)) => {
+                posts.into_iter().map(|post| series.unless_broken(|| submit(post))).collect()
             }
             Work::Retire(artifact, expectation) => vec![group.retire(&tenant, &artifact, &expectation)],
         };
@@ -305,7 +314,7 @@ impl Syncer {
         let synced = match self.shared.failure() {
             Some(failure) => Err(failure),
             None if newest == self.shared.durable() => Ok(()),
-            None => self.engine.sync().map_err(|error| failed(&self.shared, &error)),
+            None => self.engine.sync().map_err(|error| fail(&self.shared, &error)),
         };
         for Committed { sequence, changed, decided } in groups {
             match synced {
@@ -320,14 +329,14 @@ impl Syncer {
 }
 
 /// Tells of a failed disk; the store takes no more writes.
-fn failed(shared: &Shared, error: &EngineError) -> StoreFailure {
+fn fail(shared: &Shared, error: &EngineError) -> StoreFailure {
     tracing::error!(%error, "the disk failed; the store takes no more writes");
-    shared.fail(StoreFailure::Disk);
-    StoreFailure::Disk
-}
-
-fn fail(shared: &Shared, error: &EngineError, decided: Vec<Decided>) {
-    answer_failed(decided, failed(shared, error));
+    let failure = match error {
+        EngineError::DiskFull => StoreFailure::DiskFull,
+        _ => StoreFailure::Disk,
+    };
+    shared.fail(failure);
+    failure
 }
 
 /// Whether what was decided will be there after a restart is unknown.

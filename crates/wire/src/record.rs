@@ -18,7 +18,7 @@ use thiserror::Error;
 /// Bodies in bincode 2's standard configuration.
 const FORMAT_BINCODE_2: u8 = 1;
 
-/// The most bytes of one body: a transition with 256 refs whose every text is as long as allowed has 0.7 MB.
+/// The most bytes of one body: the texts of a transition's refs have 128 KiB at most, the rest less than 2 KiB.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// A stored value cannot be read.
@@ -38,6 +38,9 @@ pub enum RecordError {
     /// The body is not of its schema.
     #[error("the record's body cannot be read: {0}")]
     Body(#[from] bincode::error::DecodeError),
+    /// The first stamp of a fact is greater than its last.
+    #[error("the record's stamps are in the wrong order")]
+    Stamps,
     /// Bytes follow the body.
     #[error("{0} bytes follow the record's body")]
     Trailing(usize),
@@ -60,11 +63,21 @@ fn encode(schema: u8, body: &impl Serialize) -> Vec<u8> {
     value
 }
 
-fn decode<Body: DeserializeOwned>(schema: u8, value: &[u8]) -> Result<Body, RecordError> {
+/// Reads the first field of a body, and leaves the rest.
+fn decode_first<Field: DeserializeOwned>(schema: u8, value: &[u8]) -> Result<Field, RecordError> {
+    Ok(bincode::serde::decode_from_slice(body_of(schema, value)?, configuration())?.0)
+}
+
+fn body_of(schema: u8, value: &[u8]) -> Result<&[u8], RecordError> {
     let [format, actual, body @ ..] = value else { return Err(RecordError::Truncated(value.len())) };
     if (*format, *actual) != (FORMAT_BINCODE_2, schema) {
         return Err(RecordError::Unknown { format: *format, schema: *actual });
     }
+    Ok(body)
+}
+
+fn decode<Body: DeserializeOwned>(schema: u8, value: &[u8]) -> Result<Body, RecordError> {
+    let body = body_of(schema, value)?;
     let (record, used) = bincode::serde::decode_from_slice(body, configuration())?;
     if used < body.len() {
         return Err(RecordError::Trailing(body.len() - used));

@@ -65,6 +65,21 @@ impl Projection {
         self.winner.is_some()
     }
 
+    /// What holds of every state.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn check(&self) {
+        let winner = self.winner.as_ref().map(|winner| winner.stamp);
+        assert!(self.seen >= winner, "what wins was seen: {self:?}");
+        assert!(self.seen >= self.tombstone, "what hides was seen: {self:?}");
+        assert!(winner.is_none() || winner > self.tombstone, "what wins is not hidden: {self:?}");
+        assert!(
+            winner.is_some() || self.refs == RefsDigest::default(),
+            "refs are those of visible transitions: {self:?}"
+        );
+    }
+
     /// The token of this state of `artifact`; `None` before its first fact.
     #[must_use]
     pub fn token(&self, artifact: &ArtifactId) -> Option<Token> {
@@ -106,7 +121,7 @@ impl Projection {
     /// only where the past itself changes, that is where a known transition turns out to be older than it was taken
     /// for or to have other content, and where a tombstone arrives late.
     ///
-    /// The result is the same as that of [`Projection::fold`] over all facts.
+    /// The result is the same as that of [`Projection::fold`] over all facts. All facts are of one artifact.
     ///
     /// # Errors
     /// What `history` fails with. State and rows are then to be thrown away; nothing was stored.
@@ -120,6 +135,10 @@ impl Projection {
     where
         H: Iterator<Item = Result<Fact, E>>,
     {
+        assert!(
+            known.is_none_or(|known| known.artifact() == arriving.artifact()),
+            "a projection is folded from the facts of one artifact"
+        );
         let before = self.clone();
         let (fact, conflict) = match known {
             None => (arriving.clone(), false),
@@ -148,6 +167,7 @@ impl Projection {
                 disputes
             }
         };
+        self.check();
         let same = self.seen == before.seen && self.same_content(&before);
         let merge = if same { Merge::Absorbed } else { Merge::Advanced };
         Ok(Merged { merge, fact, conflict, disputes })

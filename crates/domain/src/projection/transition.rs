@@ -23,6 +23,9 @@ const URL_BYTES_MAX: usize = 2_048;
 /// keeps values up to 192 KiB in its log). 256 refs may have 512 bytes each; ten times what a forge gives.
 pub const REFS_TEXT_BYTES_MAX: usize = 128 << 10;
 
+/// The most bytes of a creation time: RFC 3339 with nanoseconds has 35.
+const TIME_BYTES_MAX: usize = 64;
+
 /// The greatest number a JSON reader with 64-bit floats can hold exactly (RFC 8259, section 6).
 const NUMBER_MAX: u64 = (1 << 53) - 1;
 
@@ -212,7 +215,11 @@ fn in_canonical_order(refs: Vec<ProducedRef>) -> Result<Vec<ProducedRef>, Invali
 }
 
 impl ProducedRef {
-    fn parse(index: usize, draft: RefDraft) -> Result<Self, Invalid> {
+    /// Checks the rules of one ref, the one with this index among those of its transition.
+    ///
+    /// # Errors
+    /// The first field that breaks its rule.
+    pub fn parse(index: usize, draft: RefDraft) -> Result<Self, Invalid> {
         let field = |name: &str| format!("produced_refs[{index}].{name}");
         let plain =
             |name: &str, text: &str, max: usize| check_plain(text, max).map_err(|rule| Invalid::new(field(name), rule));
@@ -225,6 +232,7 @@ impl ProducedRef {
                     return Err(Invalid::new(field("number"), Rule::Number { actual: number }));
                 }
                 plain("url", &url, URL_BYTES_MAX)?;
+                plain("created_at", &created_at, TIME_BYTES_MAX)?;
                 OffsetDateTime::parse(&created_at, &Rfc3339)
                     .map_err(|_| Invalid::new(field("created_at"), Rule::NotATime))?;
                 Some(Resolution { number, url: url.into(), created_at: created_at.into() })
@@ -302,6 +310,15 @@ mod tests {
         assert_eq!(
             field_of(|draft| draft.produced_refs = vec![with(|resolution| resolution.1.clear())]),
             "produced_refs[0].url",
+        );
+        let long_time = format!("2026-04-22T18:04:11.{}Z", "0".repeat(64));
+        assert_eq!(
+            field_of(|draft| {
+                let mut late = resolved("a", 1);
+                late.resolution.as_mut().unwrap().2 = long_time.clone();
+                draft.produced_refs = vec![late];
+            }),
+            "produced_refs[0].created_at",
         );
         assert_eq!(
             field_of(|draft| draft.produced_refs = vec![with(|resolution| resolution.2 = "yesterday".into())]),

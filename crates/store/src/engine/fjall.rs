@@ -35,7 +35,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
@@ -64,6 +64,9 @@ const OPEN_FILES_MAX: usize = 256;
 const SEALED_MEMTABLES_MAX: usize = 2;
 const LEVEL_ZERO_TABLES_MAX: usize = 16;
 const ROOM_PAUSE: Duration = Duration::from_millis(1);
+
+/// A worker that has flushed nothing for so long is stuck, not slow.
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Free bytes on the file system below which a failure is told as a full disk: a memtable could not be flushed.
 const FREE_BYTES_MIN: u64 = 2 * MEMTABLE_BYTES_MAX;
@@ -109,7 +112,13 @@ impl Fjall {
             keyspace.sealed_memtable_count() >= SEALED_MEMTABLES_MAX
                 || keyspace.l0_table_count() >= LEVEL_ZERO_TABLES_MAX
         };
+        let begun = Instant::now();
         while self.keyspaces.iter().any(behind) {
+            if begun.elapsed() > ROOM_WAIT_MAX {
+                return Err(
+                    io::Error::new(io::ErrorKind::TimedOut, "fjall has not flushed its memory for a minute").into()
+                );
+            }
             // The one public way to ask whether the database is poisoned.
             self.database.persist(PersistMode::Buffer).map_err(|error| self.translate(error))?;
             thread::sleep(ROOM_PAUSE);
@@ -149,8 +158,14 @@ impl Engine for Fjall {
         if range.is_void() {
             return Box::new(std::iter::empty());
         }
-        let snapshot: Snapshot = self.database.snapshot();
-        let rows = snapshot.range::<Vec<u8>, _>(self.keyspace(table), (range.start, range.end));
+        let begin = || {
+            let snapshot: Snapshot = self.database.snapshot();
+            Ok(snapshot.range::<Vec<u8>, _>(self.keyspace(table), (range.start, range.end)))
+        };
+        let rows = match contain(begin) {
+            Ok(rows) => rows,
+            Err(error) => return Box::new(std::iter::once(Err(error))),
+        };
         let row = |guard: ::fjall::Guard| match guard.into_inner() {
             Ok((key, value)) => Ok((key.to_vec(), value.to_vec())),
             Err(error) => Err(translate(error)),
@@ -211,10 +226,10 @@ fn open_database(path: &Path, options: EngineOptions) -> Result<(Database, Vec<K
         .max_cached_files(Some(OPEN_FILES_MAX))
         .open()
         .map_err(translate)?;
-    let keyspace = |table| {
+    let keyspace = |table: Table| {
         let options =
             || KeyspaceCreateOptions::default().manual_journal_persist(true).max_memtable_size(MEMTABLE_BYTES_MAX);
-        database.keyspace(name(table), options).map_err(translate)
+        database.keyspace(table.name(), options).map_err(translate)
     };
     let keyspaces = Table::ALL.into_iter().map(keyspace).collect::<Result<_, _>>()?;
     Ok((database, keyspaces))
@@ -239,17 +254,6 @@ fn look_over(path: &Path) -> Result<(), EngineError> {
         }
     }
     missing("*.jnl")
-}
-
-fn name(table: Table) -> &'static str {
-    match table {
-        Table::Meta => "meta",
-        Table::Log => "log",
-        Table::Identity => "identity",
-        Table::Head => "head",
-        Table::History => "history",
-        Table::Ref => "ref",
-    }
 }
 
 fn too_long(key: &[u8]) -> EngineError {

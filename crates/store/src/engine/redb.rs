@@ -17,7 +17,8 @@
 //!   frame gives an error, or a panic that is contained here. What must be told from damage needs a checksum above.
 //! - An empty file counts as a new database. So a database is made under another name and renamed when it is whole,
 //!   and an empty file under the final name is damage.
-//! - After an I/O error every write is refused (`PreviousIo`) until the file is opened again.
+//! - After an I/O error every write, and every read that is not answered from the cache, is refused (`PreviousIo`) until
+//!   the file is opened again.
 //! - Locks are of open file descriptions: a second opening in the same process is refused as well.
 //!
 //! It owns no threads. Memory: [`EngineOptions::cache_bytes`], which includes the pages not yet written.
@@ -183,14 +184,7 @@ fn open_database(directory: &Path, options: EngineOptions) -> Result<Database, E
 }
 
 fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
-    TableDefinition::new(match table {
-        Table::Meta => "meta",
-        Table::Log => "log",
-        Table::Identity => "identity",
-        Table::Head => "head",
-        Table::History => "history",
-        Table::Ref => "ref",
-    })
+    TableDefinition::new(table.name())
 }
 
 type Guards = (AccessGuard<'static, Bytes>, AccessGuard<'static, Bytes>);

@@ -153,7 +153,10 @@ impl Engine for Sled {
             Bound::Unbounded => Bound::Excluded(vec![table.number() + 1]),
             bound => bound.map(|key| prefixed(table, &key)),
         };
-        let rows = self.database.range::<Vec<u8>, _>((start, end));
+        let rows = match contain(|| Ok(self.database.range::<Vec<u8>, _>((start, end)))) {
+            Ok(rows) => rows,
+            Err(error) => return Box::new(std::iter::once(Err(error))),
+        };
         let row = |row: ::sled::Result<(::sled::IVec, ::sled::IVec)>| match row {
             Ok((key, value)) => Ok((key[1..].to_vec(), value.to_vec())),
             Err(error) => Err(translate(error)),

@@ -43,6 +43,16 @@ async fn a_failed_sync_acknowledges_nothing_shows_nothing_and_ends_all_writing()
     assert_eq!(store.token("spec").await, Some(before), "the cursor in memory is the durable one");
     let unsettled = store.projections.projection(&store.tenant, &artifact("spec")).await;
     assert!(matches!(unsettled, Err(ReadError::Failed(StoreFailure::Disk))), "{unsettled:?}");
+    let spec = artifact("spec");
+    let unsettled = store.projections.history(&store.tenant, &spec, None, 9).await;
+    assert!(matches!(unsettled, Err(ReadError::Failed(StoreFailure::Disk))), "{unsettled:?}");
+    let unsettled = store.projections.list(&store.tenant, Some(&Status::parse("a").unwrap()), None, 9).await;
+    assert!(matches!(unsettled, Err(ReadError::Failed(StoreFailure::Disk))), "{unsettled:?}");
+    let lost = TransitionId::parse("t-2").unwrap();
+    let unsettled = store.projections.contains(&store.tenant, &spec, &lost).await;
+    assert!(matches!(unsettled, Err(ReadError::Failed(StoreFailure::Disk))), "{unsettled:?}");
+    let shown = crate::feed::Position { sequence: 0, ..store.projections.position() };
+    assert_eq!(store.projections.changes(&store.tenant, shown).unwrap().next.sequence, 1);
     let failed = store.post(draft("spec", "t-3", "c")).await;
     assert!(matches!(failed, Err(WriteError::Failed(StoreFailure::Disk))), "{failed:?}");
     store.close();
@@ -102,6 +112,20 @@ fn a_directory_is_opened_once_and_with_its_own_engine() {
     let other = open(Some(EngineKind::Sled)).map(drop);
     assert!(matches!(other, Err(DirectoryError::OtherEngine { found: EngineKind::Redb, .. })), "{other:?}");
     assert_eq!(open(None).unwrap().0.kind(), EngineKind::Redb);
+}
+
+#[tokio::test]
+async fn a_directory_that_lost_its_data_is_not_taken_for_a_new_one() {
+    for kind in EngineKind::ALL {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let (_directory, engine) = Directory::open(folder.path(), Some(kind), ENGINE).unwrap();
+            Fixture::on(engine).close();
+        }
+        std::fs::remove_dir_all(folder.path().join(kind.name())).unwrap();
+        let lost = Directory::open(folder.path(), Some(kind), ENGINE).map(drop);
+        assert!(matches!(lost, Err(DirectoryError::Lost { .. })), "{kind}: {lost:?}");
+    }
 }
 
 #[test]

@@ -140,6 +140,58 @@ async fn a_tenant_stops_at_its_quota_and_no_other_does() {
 }
 
 #[tokio::test]
+async fn an_artifact_at_its_bound_of_refs_still_resolves_them() {
+    let store = Fixture::memory();
+    let keys: Vec<String> = (0..crate::ARTIFACT_REFS_MAX).map(|at| format!("k-{at}")).collect();
+    let mut posts = keys.chunks(250).enumerate().map(|(at, keys)| {
+        post(with_refs(draft("spec", &format!("t-{at}"), "a"), keys.iter().map(|key| pending(key)).collect()))
+    });
+    let series = Series::default();
+    let enqueued = store.projections.enqueue(&store.tenant, posts.by_ref().collect(), &series).await.unwrap();
+    assert!(enqueued.outcomes().await.iter().all(Result::is_ok));
+    let refused = store.post(with_refs(draft("spec", "more", "a"), vec![pending("more")])).await;
+    assert!(matches!(refused, Err(WriteError::QuotaExceeded { .. })), "{refused:?}");
+    store.accept(with_refs(draft("spec", "done", "b"), vec![pending("k-7"), resolved("k-7", 7)])).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_breaks_a_series_off() {
+    let store = Fixture::memory();
+    let series = Series::default();
+    let send = async |id: &str| {
+        let posts = vec![post(draft("spec", id, "a")), post(draft("spec", &format!("{id}+"), "a"))];
+        store.projections.enqueue(&store.tenant, posts, &series).await.unwrap().outcomes().await
+    };
+    assert!(send("t-1").await.iter().all(Result::is_ok));
+    store.free.store(0, Ordering::SeqCst);
+    store.now.fetch_add(1_000_000_000, Ordering::SeqCst);
+    let refused = send("t-2").await;
+    assert!(matches!(refused[0], Err(WriteError::DiskFull { .. })), "{refused:?}");
+    assert!(matches!(refused[1], Err(WriteError::Overloaded { .. })), "{refused:?}");
+    store.free.store(u64::MAX, Ordering::SeqCst);
+    let later = send("t-3").await;
+    assert!(later.iter().all(|outcome| matches!(outcome, Err(WriteError::Overloaded { .. }))), "{later:?}");
+    store.accept(draft("spec", "t-2", "a")).await;
+}
+
+#[tokio::test]
+async fn tombstones_do_not_pile_up() {
+    let store = Fixture::memory();
+    for at in 0..3 {
+        store.accept(draft("spec", &format!("t-{at}"), "a")).await;
+        store.projections.retire(&store.tenant, artifact("spec"), Expectation::Any).await.unwrap();
+    }
+    let start = crate::feed::Position { sequence: 0, ..store.projections.position() };
+    let log = store.projections.changes(&store.tenant, start).unwrap();
+    assert_eq!(log.next.sequence, 6);
+    let tombstones = (1..=6).filter(|sequence| {
+        let fact = store.projections.fact_at(*sequence).unwrap();
+        fact.is_some_and(|stored| stored.fact.transition().is_none())
+    });
+    assert_eq!(tombstones.count(), 1);
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_writes_until_there_is_room() {
     let store = Fixture::memory();
     store.accept(draft("spec", "t-1", "a")).await;
@@ -148,6 +200,7 @@ async fn a_full_disk_refuses_writes_until_there_is_room() {
     let refused = store.post(draft("spec", "t-2", "b")).await;
     assert!(matches!(refused, Err(WriteError::DiskFull { .. })), "{refused:?}");
     assert!(store.token("spec").await.is_some(), "reads go on");
+    assert!(store.accept(draft("spec", "t-1", "a")).await.repeated, "a retry needs no room");
     store.free.store(u64::MAX, Ordering::SeqCst);
     store.accept(draft("spec", "t-2", "b")).await;
 }

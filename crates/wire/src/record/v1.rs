@@ -11,7 +11,7 @@ use plimsoll_domain::projection::{
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use serde::{Deserialize, Serialize};
 
-use super::{RecordError, decode, encode};
+use super::{RecordError, decode, decode_first, encode};
 
 const SCHEMA: u8 = 1;
 
@@ -143,16 +143,6 @@ impl<'a> From<&'a Resolution> for ResolutionV1<'a> {
     }
 }
 
-impl From<ResolutionV1<'_>> for Resolution {
-    fn from(resolution: ResolutionV1<'_>) -> Self {
-        Self {
-            number: resolution.number,
-            url: resolution.url.into_owned().into(),
-            created_at: resolution.created_at.into_owned().into(),
-        }
-    }
-}
-
 impl<'a> From<&'a ProducedRef> for RefV1<'a> {
     fn from(produced: &'a ProducedRef) -> Self {
         Self {
@@ -165,9 +155,9 @@ impl<'a> From<&'a ProducedRef> for RefV1<'a> {
 
 impl From<RefV1<'_>> for RefDraft {
     fn from(stored: RefV1<'_>) -> Self {
-        let resolution = stored.resolution.map(|resolution| {
-            (resolution.number, resolution.url.into_owned(), resolution.created_at.into_owned())
-        });
+        let resolution = stored
+            .resolution
+            .map(|resolution| (resolution.number, resolution.url.into_owned(), resolution.created_at.into_owned()));
         Self {
             target_repo: stored.target_repo.into_owned(),
             idempotency_key: stored.idempotency_key.into_owned(),
@@ -188,7 +178,10 @@ pub fn encode_fact(tenant: &TenantId, fact: &Fact) -> Vec<u8> {
         },
         Body::Tombstone(artifact) => BodyV1::Tombstone { artifact: Cow::Borrowed(artifact.as_str()) },
     };
-    encode(SCHEMA, &FactV1 { tenant: Cow::Borrowed(tenant.as_str()), first: fact.first.into(), last: fact.last.into(), body })
+    encode(
+        SCHEMA,
+        &FactV1 { tenant: Cow::Borrowed(tenant.as_str()), first: fact.first.into(), last: fact.last.into(), body },
+    )
 }
 
 /// Reads a fact.
@@ -204,8 +197,20 @@ pub fn decode_fact(value: &[u8]) -> Result<StoredFact, RecordError> {
         }
         BodyV1::Tombstone { artifact } => Body::Tombstone(ArtifactId::parse(artifact.into_owned())?),
     };
-    let fact = Fact { body, first: first.into(), last: last.into() };
+    let (first, last) = (Timestamp::from(first), Timestamp::from(last));
+    if first > last {
+        return Err(RecordError::Stamps);
+    }
+    let fact = Fact { body, first, last };
     Ok(StoredFact { tenant: TenantId::parse(tenant.into_owned())?, fact })
+}
+
+/// Reads whose fact it is, and leaves the rest: what a reader needs to pass over those of other tenants.
+///
+/// # Errors
+/// [`RecordError`]: the bytes do not begin as a fact of this version.
+pub fn decode_fact_tenant(value: &[u8]) -> Result<TenantId, RecordError> {
+    Ok(TenantId::parse(decode_first::<String>(SCHEMA, value)?)?)
 }
 
 /// Writes a projection.
@@ -271,17 +276,13 @@ pub fn encode_ref(key: &RefKey, state: &RefState) -> Vec<u8> {
 /// [`RecordError`]: the bytes are not a ref of this version.
 pub fn decode_ref(value: &[u8]) -> Result<(RefKey, RefState), RecordError> {
     let RefRowV1 { target_repo, idempotency_key, resolution } = decode(SCHEMA, value)?;
-    let key = RefKey {
-        target_repo: target_repo.into_owned().into(),
-        idempotency_key: idempotency_key.into_owned().into(),
+    let (resolution, stamp) = resolution.unzip();
+    let produced = ProducedRef::parse(0, RefV1 { target_repo, idempotency_key, resolution }.into())?;
+    let state = match (produced.resolution, stamp) {
+        (Some(resolution), Some(stamp)) => RefState::Resolved { resolution, stamp: stamp.into() },
+        _ => RefState::Pending,
     };
-    let state = match resolution {
-        None => RefState::Pending,
-        Some((resolution, stamp)) => {
-            RefState::Resolved { resolution: resolution.into(), stamp: stamp.into() }
-        }
-    };
-    Ok((key, state))
+    Ok((produced.key, state))
 }
 
 /// Writes a data directory's identity.
