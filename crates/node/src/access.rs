@@ -147,6 +147,12 @@ impl Token {
         &self.tenant
     }
 
+    /// Whether another token has the same secret.
+    #[must_use]
+    pub fn has_secret_of(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+
     /// Whether the secret is long enough not to be guessed, if it is random.
     #[must_use]
     pub const fn is_safe(&self) -> bool {

@@ -188,8 +188,8 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// What was found of settings, before anything is made of it.
-#[derive(Debug, Clone, Default)]
+/// What was found of settings, before anything is made of it. It holds secrets, so it cannot be printed.
+#[derive(Clone, Default)]
 pub struct Sources {
     /// The file, if there is one: where it is, and its text.
     pub file: Option<(PathBuf, String)>,
@@ -317,6 +317,13 @@ impl Config {
     fn set_tokens(&mut self, tokens: Vec<Token>) -> Result<(), String> {
         if tokens.len() > TOKENS_MAX {
             return Err(format!("must be at most {TOKENS_MAX} tokens, and is {}", tokens.len()));
+        }
+        let places = 1..=tokens.len();
+        for (place, token) in places.zip(&tokens) {
+            if let Some(before) = tokens[..place - 1].iter().position(|other| other.has_secret_of(token)) {
+                // Whose write would it be?
+                return Err(format!("tokens {} and {place} must not have the same secret", before + 1));
+            }
         }
         self.tokens = tokens;
         Ok(())

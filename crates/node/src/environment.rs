@@ -51,7 +51,8 @@ impl Listener for TcpListener {
     fn accept(&mut self) -> Accept<'_> {
         Box::pin(async {
             let (stream, _) = Self::accept(self).await?;
-            stream.set_nodelay(true)?;
+            // It fails where the client is gone already, which its connection will tell.
+            let _ = stream.set_nodelay(true);
             Ok(Box::new(stream) as Box<dyn Stream>)
         })
     }

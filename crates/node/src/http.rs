@@ -1,14 +1,18 @@
 //! The HTTP API: routes, what every request passes, and the server.
 //!
 //! - [`mod@routes`]: the handlers of the API; [`probes`]: what orchestrators and Prometheus ask.
+//! - [`cors`]: what lets the pages of other origins in.
 //! - [`middleware`]: what every request passes, whatever its route.
+//! - [`leftover`]: what handlers leave of a request's body.
 //! - [`server`] accepts and serves connections.
 //! - [`openapi`] and [`docs`]: the description of the API, and the pages that show it.
 
 pub(crate) mod app;
+mod cors;
 pub(crate) mod docs;
 pub(crate) mod error;
 pub(crate) mod extract;
+pub(crate) mod leftover;
 pub(crate) mod middleware;
 pub mod openapi;
 pub(crate) mod probes;
@@ -55,7 +59,7 @@ pub(crate) fn router(routes: Router<App>, description: &OpenApi, app: App, surro
         .merge(docs::router(description))
         .fallback(middleware::no_such_route)
         .method_not_allowed_fallback(middleware::method_not_allowed);
-    let router = match middleware::cors(&surroundings.cors_origins) {
+    let router = match cors::layer(&surroundings.cors_origins) {
         Some(cors) => router.layer(cors),
         None => router,
     };
@@ -64,7 +68,7 @@ pub(crate) fn router(routes: Router<App>, description: &OpenApi, app: App, surro
 
 /// The same, with what every request passes.
 pub(crate) fn api(routes: Router<App>, description: &OpenApi, app: App, surroundings: &Surroundings) -> Api {
-    let observer = Observer::new(app.clone(), surroundings.request_ids);
+    let observer = Observer::new(app.clone(), surroundings.request_ids, cors::layer(&surroundings.cors_origins));
     Api::new(router(routes, description, app, surroundings), observer)
 }
 

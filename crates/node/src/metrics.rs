@@ -22,12 +22,22 @@ use histogram::{Histogram, write_line};
 
 const REQUESTS: &str = "plimsoll_http_requests_total";
 const DURATION: &str = "plimsoll_http_request_duration_seconds";
+const WAITS: &str = "plimsoll_http_waits_total";
 
 /// The route of a request that met none.
 const NO_ROUTE: &str = "none";
 
-/// Classes of status, 1xx to 5xx.
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// Classes of status, 1xx to 5xx. The last one is that of a status alone, which tells that something has not come yet,
+/// and nothing about the node: among the 5xx it would raise alarms.
+const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "504"];
+
+/// The place of a status in [`CLASSES`].
+fn class(status: StatusCode) -> usize {
+    match status {
+        StatusCode::GATEWAY_TIMEOUT => CLASSES.len() - 1,
+        status => usize::from(status.as_u16() / 100).clamp(1, CLASSES.len() - 1) - 1,
+    }
+}
 
 /// See the module.
 pub(crate) struct Metrics {
@@ -52,6 +62,8 @@ pub(crate) struct RequestMetrics {
     route: String,
     answers: [AtomicU64; CLASSES.len()],
     duration: Histogram,
+    /// Answers to requests that were granted a wait: their time is in no histogram.
+    waits: AtomicU64,
 }
 
 impl RequestMetrics {
@@ -61,6 +73,7 @@ impl RequestMetrics {
             route: route.to_owned(),
             answers: Default::default(),
             duration: Histogram::default(),
+            waits: AtomicU64::new(0),
         }
     }
 
@@ -69,11 +82,15 @@ impl RequestMetrics {
         &self.route
     }
 
-    /// Counts an answer; `duration` is until its head was ready.
-    pub(crate) fn answered(&self, status: StatusCode, duration: Duration) {
-        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len());
-        self.answers[class - 1].fetch_add(1, Ordering::Relaxed);
-        self.duration.record(duration);
+    /// Counts an answer; `duration` is until its head was ready, `None` where it is the client's that asked to wait.
+    pub(crate) fn answered(&self, status: StatusCode, duration: Option<Duration>) {
+        self.answers[class(status)].fetch_add(1, Ordering::Relaxed);
+        match duration {
+            Some(duration) => self.duration.record(duration),
+            None => {
+                self.waits.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     /// As in the text format, without braces.
@@ -223,7 +240,10 @@ impl Metrics {
     }
 
     fn render_requests(&self, text: &mut String) {
-        write_line(text, format_args!("# HELP {REQUESTS} Requests answered, by route, method and class of status."));
+        write_line(
+            text,
+            format_args!("# HELP {REQUESTS} Requests answered, by route, method and class of status; 504 apart."),
+        );
         write_line(text, format_args!("# TYPE {REQUESTS} counter"));
         for requests in &self.requests {
             let labels = requests.labels();
@@ -232,7 +252,15 @@ impl Metrics {
                 write_line(text, format_args!("{REQUESTS}{{{labels},status=\"{class}\"}} {answers}"));
             }
         }
-        write_line(text, format_args!("# HELP {DURATION} Time from a request's head to its answer's."));
+        write_line(text, format_args!("# HELP {WAITS} Requests that were granted a wait, answered."));
+        write_line(text, format_args!("# TYPE {WAITS} counter"));
+        for requests in &self.requests {
+            let waits = requests.waits.load(Ordering::Relaxed);
+            if waits > 0 {
+                write_line(text, format_args!("{WAITS}{{{}}} {waits}", requests.labels()));
+            }
+        }
+        write_line(text, format_args!("# HELP {DURATION} Time from a request's head to its answer's; waits apart."));
         write_line(text, format_args!("# TYPE {DURATION} histogram"));
         for requests in &self.requests {
             requests.duration.render(DURATION, &requests.labels(), text);
@@ -316,16 +344,21 @@ mod tests {
         let tenant = TenantId::parse("a").unwrap();
         let routes = [(Method::GET, "/x/{id}".to_owned()), (Method::POST, "/x/{id}".to_owned())];
         let metrics = Metrics::new(NodeId::new(7), routes, [tenant]);
-        let second = Duration::from_secs(1);
+        let second = Some(Duration::from_secs(1));
         metrics.at(metrics.place(&Method::GET, "/x/a")).answered(StatusCode::OK, second);
         metrics.at(metrics.place(&Method::HEAD, "/x/a")).answered(StatusCode::NOT_MODIFIED, second);
         metrics.at(metrics.place(&Method::DELETE, "/x/a")).answered(StatusCode::METHOD_NOT_ALLOWED, second);
         metrics.at(metrics.place(&Method::GET, "/x")).answered(StatusCode::NOT_FOUND, second);
+        metrics.at(metrics.place(&Method::POST, "/x/a")).answered(StatusCode::GATEWAY_TIMEOUT, None);
         metrics.refused(&Problem::new(Kind::DiskFull, ""));
         let waiter = metrics.waiter();
         let text = metrics.render(&app.projections, Some(5));
         has(&text, r#"plimsoll_http_requests_total{method="GET",route="/x/{id}",status="2xx"} 1"#);
         has(&text, r#"plimsoll_http_requests_total{method="GET",route="/x/{id}",status="3xx"} 1"#);
+        has(&text, r#"plimsoll_http_requests_total{method="POST",route="/x/{id}",status="5xx"} 0"#);
+        has(&text, r#"plimsoll_http_requests_total{method="POST",route="/x/{id}",status="504"} 1"#);
+        has(&text, r#"plimsoll_http_waits_total{method="POST",route="/x/{id}"} 1"#);
+        assert!(!text.contains(r#"plimsoll_http_request_duration_seconds_count{method="POST""#));
         has(&text, r#"plimsoll_http_requests_total{method="any",route="none",status="4xx"} 2"#);
         has(&text, r#"plimsoll_http_request_duration_seconds_count{method="GET",route="/x/{id}"} 2"#);
         has(&text, r#"plimsoll_writes_refused_total{problem="disk-full"} 1"#);

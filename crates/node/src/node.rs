@@ -198,8 +198,12 @@ impl RunningNode {
 
     /// Waits until the node has ended by itself, which it does only where something panicked.
     pub async fn ended(&mut self) {
-        // What it ended with is told when the node is stopped.
-        let _ = self.server.ended().await;
+        // What it ended with is told when the node is stopped; so which of the two is seen first does not matter.
+        tokio::select! {
+            biased;
+            _ = self.server.ended() => {}
+            () = self.writer.ended() => {}
+        }
     }
 
     /// Stops taking connections, lets requests finish within the grace, writes and syncs what is queued, and closes
@@ -220,6 +224,7 @@ impl RunningNode {
 mod tests {
     use plimsoll_domain::timestamp::UnixNanos;
     use plimsoll_store::engine::memory::Memory;
+    use plimsoll_store::options::FreeBytes;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::sync::mpsc;
 
@@ -228,12 +233,16 @@ mod tests {
     use crate::environment::fixture::Handed;
 
     async fn start(engine: Memory, seed: u64) -> (RunningNode, mpsc::Sender<DuplexStream>) {
+        start_on(engine, seed, Arc::new(|| None)).await
+    }
+
+    async fn start_on(engine: Memory, seed: u64, free_bytes: FreeBytes) -> (RunningNode, mpsc::Sender<DuplexStream>) {
         let (connect, handed) = Handed::new();
         let environment = Environment {
             wall_clock: Arc::new(|| UnixNanos::new(1_776_000_000_000_000_000)),
             seed,
             engine: Arc::new(engine),
-            free_bytes: Arc::new(|| None),
+            free_bytes,
             listener: Box::new(handed),
             date_header: DateHeader::Absent,
             directory: None,
@@ -284,6 +293,16 @@ mod tests {
         let answer = ask(&connect, "GET /projections/a/cursor", "").await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         node.stop().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_node_whose_writer_panicked_has_ended() {
+        let (mut node, connect) = start_on(Memory::new(), 1, Arc::new(|| panic!("on purpose"))).await;
+        let answer = ask(&connect, "POST /projections/transitions", POST).await;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains(":storage-failed\""), "{answer}");
+        node.ended().await;
+        node.ended().await;
+        assert_eq!(node.stop().await, Err(StopError::Writer));
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use plimsoll_domain::id::TenantId;
 use plimsoll_wire::problem::Kind;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::http::error::ApiError;
 
@@ -63,22 +63,62 @@ impl RateLimits {
         Self { buckets: tenants.into_iter().map(bucket).collect(), clock, burst: rate.burst }
     }
 
-    /// Takes `cost` out of a tenant's bucket, or says when there will be enough. What costs more than the bucket holds
-    /// takes all of it.
-    pub(crate) fn check(&self, tenant: &TenantId, cost: u32) -> Result<(), ApiError> {
-        let Some(cost) = NonZeroU32::new(cost) else { return Ok(()) };
-        let Ok(place) = self.buckets.binary_search_by(|(known, _)| known.cmp(tenant)) else { return Ok(()) };
-        let bucket = &self.buckets[place].1;
-        let taken = if cost == NonZeroU32::MIN { bucket.check() } else { self.check_many(bucket, cost) };
-        taken.map_err(|until| {
-            ApiError::new(Kind::RateLimited, "the tenant asks more than its rate allows")
-                .retry_after(until.wait_time_from(self.clock.now()))
-        })
+    /// Takes one request out of a tenant's bucket, or says when there will be one.
+    pub(crate) fn check(&self, tenant: &TenantId) -> Result<(), ApiError> {
+        match self.bucket(tenant) {
+            Some(bucket) => bucket.check().map_err(|until| refused(self.wait(&until))),
+            None => Ok(()),
+        }
     }
 
-    fn check_many(&self, bucket: &Bucket, cost: NonZeroU32) -> Result<(), governor::NotUntil<Duration>> {
-        bucket.check_n(cost.min(self.burst)).expect("the cost is no more than the burst")
+    /// Takes out of a tenant's bucket as much of `wanted` as there is, at least one; waits for that one, up to
+    /// `patience`. Whoever wants much takes it slice by slice, each of which it gets as soon as somebody who wants one
+    /// would: so those do not keep it from ever getting its share.
+    pub(crate) async fn take_some(
+        &self,
+        tenant: &TenantId,
+        wanted: NonZeroU32,
+        patience: Duration,
+    ) -> Result<NonZeroU32, ApiError> {
+        let Some(bucket) = self.bucket(tenant) else { return Ok(wanted) };
+        let deadline = Instant::now() + patience;
+        loop {
+            let wait = match self.try_take_some(bucket, wanted) {
+                Ok(taken) => return Ok(taken),
+                Err(wait) => wait,
+            };
+            let again = Instant::now() + wait;
+            if again > deadline {
+                return Err(refused(wait));
+            }
+            sleep_until(again).await;
+        }
     }
+
+    /// The largest slice there is, found by halving; or how long until there is one.
+    fn try_take_some(&self, bucket: &Bucket, wanted: NonZeroU32) -> Result<NonZeroU32, Duration> {
+        let mut slice = wanted.min(self.burst);
+        loop {
+            match bucket.check_n(slice).expect("a slice is no more than the burst") {
+                Ok(()) => return Ok(slice),
+                Err(until) if slice == NonZeroU32::MIN => return Err(self.wait(&until)),
+                Err(_) => slice = NonZeroU32::new(slice.get() / 2).unwrap_or(NonZeroU32::MIN),
+            }
+        }
+    }
+
+    fn bucket(&self, tenant: &TenantId) -> Option<&Bucket> {
+        let place = self.buckets.binary_search_by(|(known, _)| known.cmp(tenant)).ok()?;
+        Some(&self.buckets[place].1)
+    }
+
+    fn wait(&self, until: &governor::NotUntil<Duration>) -> Duration {
+        until.wait_time_from(self.clock.now())
+    }
+}
+
+fn refused(wait: Duration) -> ApiError {
+    ApiError::new(Kind::RateLimited, "the tenant asks more than its rate allows").retry_after(wait)
 }
 
 #[cfg(test)]
@@ -98,40 +138,77 @@ mod tests {
     }
 
     /// The seconds to wait, where a request is refused.
-    fn wait(limits: &RateLimits, name: &str, cost: u32) -> Option<String> {
-        let response = limits.check(&tenant(name), cost).err()?.into_response();
+    fn wait(limits: &RateLimits, name: &str) -> Option<String> {
+        Some(seconds(limits.check(&tenant(name)).err()?))
+    }
+
+    fn seconds(error: ApiError) -> String {
+        let response = error.into_response();
         assert_eq!(response.status(), 429);
-        Some(response.headers()[header::RETRY_AFTER].to_str().unwrap().to_owned())
+        response.headers()[header::RETRY_AFTER].to_str().unwrap().to_owned()
+    }
+
+    async fn take_some(limits: &RateLimits, wanted: u32) -> Result<u32, ApiError> {
+        let wanted = NonZeroU32::new(wanted).unwrap();
+        limits.take_some(&tenant("a"), wanted, Duration::from_secs(60)).await.map(NonZeroU32::get)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_tenant_has_a_burst_then_its_rate() {
         let limits = limits(2, 4);
         for _ in 0..4 {
-            assert_eq!(wait(&limits, "a", 1), None);
+            assert_eq!(wait(&limits, "a"), None);
         }
-        assert_eq!(wait(&limits, "a", 1).as_deref(), Some("1"));
-        assert_eq!(wait(&limits, "b", 1), None, "another tenant has its own");
+        assert_eq!(wait(&limits, "a").as_deref(), Some("1"));
+        assert_eq!(wait(&limits, "b"), None, "another tenant has its own");
         tokio::time::advance(Duration::from_millis(500)).await;
-        assert_eq!(wait(&limits, "a", 1), None);
-        assert_eq!(wait(&limits, "a", 1).as_deref(), Some("1"));
+        assert_eq!(wait(&limits, "a"), None);
+        assert_eq!(wait(&limits, "a").as_deref(), Some("1"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_batch_costs_its_lines_at_most_the_whole_burst() {
+    async fn much_is_taken_in_slices_at_the_rate() {
         let limits = limits(2, 10);
-        assert_eq!(wait(&limits, "a", 1_000), None);
-        assert_eq!(wait(&limits, "a", 4).as_deref(), Some("2"));
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(wait(&limits, "a", 4), None);
-        assert_eq!(wait(&limits, "a", 0), None);
+        let began = Instant::now();
+        let mut left = 50;
+        while left > 0 {
+            let taken = take_some(&limits, left).await.unwrap();
+            assert!(taken <= 10);
+            left -= taken;
+        }
+        assert_eq!(began.elapsed().as_secs(), 20, "ten are there, forty come at two a second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_for_one_does_not_keep_off_who_asks_for_much() {
+        let limits = limits(2, 10);
+        assert_eq!(take_some(&limits, 8).await.unwrap(), 8);
+        let mut taken = 0;
+        for _ in 0..10 {
+            tokio::time::advance(Duration::from_millis(500)).await;
+            let _ = wait(&limits, "a");
+            taken += take_some(&limits, 1_000).await.unwrap();
+        }
+        assert!(taken >= 9, "{taken}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_too_long_is_refused() {
+        let limits = limits(1, 1);
+        let patience = Duration::from_millis(500);
+        assert_eq!(wait(&limits, "a"), None);
+        let began = Instant::now();
+        let refused = limits.take_some(&tenant("a"), NonZeroU32::MIN, patience).await.unwrap_err();
+        assert_eq!(seconds(refused), "1");
+        assert_eq!(began.elapsed(), Duration::ZERO, "it is known at once");
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_a_rate_there_is_no_limit() {
         let limits = RateLimits::new([tenant("a")], None);
         for _ in 0..10_000 {
-            assert_eq!(wait(&limits, "a", 1_000), None);
+            assert_eq!(wait(&limits, "a"), None);
         }
+        assert_eq!(take_some(&limits, 1_000).await.unwrap(), 1_000);
     }
 }

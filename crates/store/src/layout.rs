@@ -71,7 +71,12 @@ pub(crate) fn heads(tenant: &TenantId) -> Vec<u8> {
 
 /// Head: the projection of an artifact.
 pub(crate) fn head(tenant: &TenantId, artifact: &ArtifactId) -> Vec<u8> {
-    join(&[tenant.as_str(), artifact.as_str()])
+    head_of_text(tenant, artifact.as_str())
+}
+
+/// The same for a text that may be no artifact's id; then nothing has the key, or what has it is asked for by its name.
+pub(crate) fn head_of_text(tenant: &TenantId, artifact: &str) -> Vec<u8> {
+    join(&[tenant.as_str(), artifact])
 }
 
 /// The artifact of a key of a tenant's projection.

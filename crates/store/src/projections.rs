@@ -74,7 +74,7 @@ impl Projections {
     ) -> Result<(Self, Writer), FormatError> {
         let (format, identity) = format::open(&*engine, fresh)?;
         let door = Door::open(Arc::clone(&engine), identity, options.clone())?;
-        let shared = Arc::new(Shared::new(door.sequence(), options.cursor_cache_bytes));
+        let shared = Arc::new(Shared::new(door.sequence(), options.cursor_cache_bytes, identity));
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let writer = Writer::new(door, requests, Arc::clone(&shared), options);
         let projections =
@@ -195,6 +195,12 @@ impl Projections {
             None => self.load_cursor(&key, artifact).await?,
         };
         Ok(cursor.and_then(Cursor::if_visible))
+    }
+
+    /// The cursor of an artifact, where it is in memory and the artifact is projected here. Any text may be asked for.
+    #[must_use]
+    pub fn cached_cursor(&self, tenant: &TenantId, artifact: &str) -> Option<Arc<Cursor>> {
+        self.shared.cursors.get(layout::head_of_text(tenant, artifact).as_slice()).and_then(Cursor::if_visible)
     }
 
     async fn load_cursor(&self, key: &[u8], artifact: &ArtifactId) -> Result<Option<Arc<Cursor>>, ReadError> {

@@ -1,12 +1,11 @@
 //! What the writer tells the readers: how far the disk has come, and the cursors that changed.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 use plimsoll_domain::id::ArtifactId;
 use plimsoll_domain::projection::Token;
-use plimsoll_wire::record::v1::StoredHead;
+use plimsoll_wire::record::v1::{StoredHead, StoredIdentity};
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use tokio::sync::{Notify, watch};
@@ -63,13 +62,25 @@ impl Weighter<Vec<u8>, Arc<Cursor>> for CursorBytes {
     }
 }
 
-type Hasher = BuildHasherDefault<DefaultHasher>;
+/// Keyed by the data directory: a run can be repeated, and names that collide in one node's cache do not in another's.
+/// The key is no secret from readers of the change feed, whose positions tell the incarnation.
+type Hasher = ahash::RandomState;
+
+fn hasher(identity: StoredIdentity) -> Hasher {
+    let mut keys = blake3::Hasher::new_derive_key("plimsoll 2026 cursor cache");
+    keys.update(&identity.incarnation.to_be_bytes()).update(&identity.node.number().to_be_bytes());
+    let hash = keys.finalize();
+    let (words, _) = hash.as_bytes().as_chunks::<8>();
+    let [a, b, c, d] = [0, 1, 2, 3].map(|word| u64::from_be_bytes(words[word]));
+    Hasher::with_seeds(a, b, c, d)
+}
 
 /// See the module.
 pub(crate) struct Shared {
     progress: watch::Sender<Progress>,
     pub(crate) cursors: Cache<Vec<u8>, Arc<Cursor>, CursorBytes, Hasher>,
     bells: Box<[Notify]>,
+    hasher: Hasher,
 }
 
 impl std::fmt::Debug for Shared {
@@ -79,18 +90,14 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(durable: u64, cursor_cache_bytes: u64) -> Self {
+    pub(crate) fn new(durable: u64, cursor_cache_bytes: u64, identity: StoredIdentity) -> Self {
+        let hasher = hasher(identity);
         let entries = usize::try_from(cursor_cache_bytes / 560).unwrap_or(usize::MAX);
         Self {
             progress: watch::Sender::new(Progress { durable, failure: None }),
-            cursors: Cache::with(
-                entries,
-                cursor_cache_bytes,
-                CursorBytes,
-                Hasher::default(),
-                DefaultLifecycle::default(),
-            ),
+            cursors: Cache::with(entries, cursor_cache_bytes, CursorBytes, hasher.clone(), DefaultLifecycle::default()),
             bells: (0..BELLS).map(|_| Notify::new()).collect(),
+            hasher,
         }
     }
 
@@ -130,7 +137,7 @@ impl Shared {
 
     /// Rings when the artifact with this key of [`crate::layout::head`] may have changed.
     pub(crate) fn bell(&self, key: &[u8]) -> &Notify {
-        let hash = Hasher::default().hash_one(key);
+        let hash = self.hasher.hash_one(key);
         &self.bells[usize::try_from(hash % BELLS as u64).expect("less than the number of bells")]
     }
 }

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::settings::{SETTINGS, Setting, TOKENS};
 use super::{Config, ConfigError, Origin};
-use crate::access::{Scopes, Token};
+use crate::access::{Scopes, Token, TokenRule};
 
 /// Applies the settings of a file. The errors of the TOML library quote the line they are about, which may hold a
 /// secret, so only what they say and where is taken from them.
@@ -62,26 +61,36 @@ fn text_of(value: &Value) -> Result<String, String> {
     }
 }
 
-/// One of `[[tokens]]`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TokenTable {
-    tenant: String,
-    secret: String,
-    scopes: Option<Vec<String>>,
-}
-
 fn set_tokens(config: &mut Config, tables: &[Value]) -> Result<(), String> {
+    let tables = tables.iter().filter_map(Value::as_table);
     let tokens = (1..).zip(tables).map(|(place, table)| token(table).map_err(|rule| format!("token {place}: {rule}")));
     let tokens = tokens.collect::<Result<_, _>>()?;
     config.set_tokens(tokens)
 }
 
-fn token(table: &Value) -> Result<Token, String> {
-    let table: TokenTable = table.clone().try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
-    let scopes = match table.scopes {
-        Some(scopes) => scopes.join("+").parse().map_err(|rule: crate::access::TokenRule| rule.to_string())?,
+/// One of `[[tokens]]`. Its fields are read by hand: a derived reader's errors quote what they did not expect, and that
+/// may be the secret, even as the name of a field.
+fn token(table: &Table) -> Result<Token, String> {
+    if !table.keys().all(|key| TOKEN_KEYS.contains(&key.as_str())) {
+        return Err(format!("must have no keys but {}", TOKEN_KEYS.join(", ")));
+    }
+    let [tenant, secret] = ["tenant", "secret"].map(|key| match table.get(key) {
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err(format!("its {key} must be a text")),
+        None => Err(format!("must have a {key}")),
+    });
+    let scopes = match table.get("scopes").map(scopes_text) {
+        Some(text) => text?.parse().map_err(|rule: TokenRule| rule.to_string())?,
         None => Scopes::READ_WRITE,
     };
-    Token::new(&table.tenant, &table.secret, scopes).map_err(|rule| rule.to_string())
+    Token::new(tenant?, secret?, scopes).map_err(|rule| rule.to_string())
+}
+
+/// The keys of `[[tokens]]`.
+const TOKEN_KEYS: [&str; 3] = ["tenant", "secret", "scopes"];
+
+/// Scopes as a line of tokens has them.
+fn scopes_text(value: &Value) -> Result<String, String> {
+    let texts = value.as_array().and_then(|values| values.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
+    texts.map(|texts| texts.join("+")).ok_or_else(|| "its scopes must be a list of texts".to_owned())
 }

@@ -114,7 +114,8 @@ pub const SETTINGS: &[Setting] = &[
         default: "",
         meaning: "Who may do what: tenant:secret or tenant:secret:scopes, separated by commas, at most 256. Scopes are \
                   read, write and admin, joined by +; read+write where none are given. A secret is 1 to 256 of A-Z a-z \
-                  0-9 - . _ ~ + / and ends in any number of =. In a file also [[tokens]] with tenant, secret, scopes.",
+                  0-9 - . _ ~ + / and ends in any number of =; no two tokens have the same. In a file also [[tokens]] with \
+                  tenant, secret, scopes.",
         has_flag: false,
         set: |config, text| {
             let tokens = text.split(',').map(str::trim).filter(|token| !token.is_empty());

@@ -135,6 +135,12 @@ fn no_error_repeats_a_secret() {
         load("[[tokens]]\ntenant = \"a\"\nsecret = \"hush-hush\"\nscope = \"read\"", &[], &[]),
         load("[[tokens]]\ntenant = \"a\"\nsecret = [\"hush-hush\"]", &[], &[]),
         load("[[tokens]]\ntenant = \"A\"\nsecret = \"hush-hush\"", &[], &[]),
+        load("[[tokens]]\ntenant = \"a\"\nsecret = hush-hush", &[], &[]),
+        load("[[tokens]]\ntenant = \"a\"\nhush-hush = \"secret\"", &[], &[]),
+        load("[[tokens]]\ntenant = \"a\"\nsecret = \"b\"\nscopes = \"hush-hush\"", &[], &[]),
+        load("[[tokens]]\ntenant = [\"hush-hush\"]\nsecret = \"b\"", &[], &[]),
+        load("tokens = [[\"hush-hush\"]]", &[], &[]),
+        load("tokens = [\"hush-hush,\"]", &[], &[]),
     ];
     for error in errors {
         let error = error.unwrap_err();
@@ -142,6 +148,28 @@ fn no_error_repeats_a_secret() {
     }
     let config = load("", &[("PLIMSOLL_TOKENS", "a:hush-hush")], &[]).unwrap();
     assert!(!format!("{config:?} {:?}", config.node_options()).contains(secret));
+}
+
+#[test]
+fn a_secret_that_is_no_text_is_not_repeated() {
+    for value in ["123456", "123456.5", "1979-01-23", "true", "{ a = 123456 }", "[123456]"] {
+        let error = load(&format!("[[tokens]]\ntenant = \"a\"\nsecret = {value}"), &[], &[]).unwrap_err();
+        assert_eq!(error, "plimsoll.toml: tokens: token 1: its secret must be a text");
+        let error = load(&format!("[[tokens]]\ntenant = {value}\nsecret = \"b\""), &[], &[]).unwrap_err();
+        assert_eq!(error, "plimsoll.toml: tokens: token 1: its tenant must be a text");
+        let error = load(&format!("tokens = {value}"), &[], &[]).unwrap_err();
+        assert!(!error.contains("1234") && !error.contains("1979"), "{error}");
+    }
+}
+
+#[test]
+fn two_tokens_have_two_secrets() {
+    let rule = "tokens 1 and 3 must not have the same secret";
+    let line = load("", &[("PLIMSOLL_TOKENS", "a:one,a:two,b:one:read")], &[]);
+    assert_eq!(line.unwrap_err(), format!("PLIMSOLL_TOKENS: {rule}"));
+    let table = |tenant, secret| format!("[[tokens]]\ntenant = \"{tenant}\"\nsecret = \"{secret}\"\n");
+    let tables = load(&[table("a", "one"), table("a", "two"), table("b", "one")].concat(), &[], &[]);
+    assert_eq!(tables.unwrap_err(), format!("plimsoll.toml: tokens: {rule}"));
 }
 
 #[test]

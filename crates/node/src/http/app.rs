@@ -59,10 +59,10 @@ impl App {
     }
 
     /// The tenant a request speaks for, if its token (or its lack of one) allows `scope`, and the tenant is within
-    /// its rate. `cost` is what the request counts for: 1, or the lines of a batch.
-    pub(crate) fn authorize(&self, headers: &HeaderMap, scope: Scope, cost: u32) -> Result<TenantId, ApiError> {
+    /// its rate.
+    pub(crate) fn authorize(&self, headers: &HeaderMap, scope: Scope) -> Result<TenantId, ApiError> {
         let tenant = self.access.authorize(headers, scope)?;
-        self.rate_limits.check(&tenant, cost)?;
+        self.rate_limits.check(&tenant)?;
         Ok(tenant)
     }
 }

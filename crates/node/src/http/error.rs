@@ -41,12 +41,6 @@ impl ApiError {
         self.header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }
 
-    /// When to try again, where that was told.
-    pub(crate) fn retry_delay(&self) -> Option<Duration> {
-        let (_, seconds) = self.headers.iter().find(|(name, _)| *name == header::RETRY_AFTER)?;
-        seconds.to_str().ok()?.parse().ok().map(Duration::from_secs)
-    }
-
     pub(crate) fn not_projected() -> Self {
         Self::new(Kind::NotProjected, "the artifact is not projected here")
     }
@@ -85,6 +79,11 @@ impl From<WriteError> for ApiError {
                 Self::new(Kind::MigrationPending, detail).retry_after(OPERATOR_RETRY)
             }
             WriteError::Read(error) => error.into(),
+            // A closed store did not say whether it had taken the write, so this is not "not ready", of which clients
+            // may conclude that nothing has happened.
+            WriteError::Failed(StoreFailure::Closed) => {
+                Self::new(Kind::StorageFailed, detail).retry_after(OPERATOR_RETRY)
+            }
             WriteError::Failed(failure) => failure.into(),
         }
     }
@@ -106,6 +105,7 @@ impl From<StoreFailure> for ApiError {
     fn from(failure: StoreFailure) -> Self {
         let kind = match failure {
             StoreFailure::Disk => Kind::StorageFailed,
+            StoreFailure::DiskFull => Kind::DiskFull,
             StoreFailure::Closed => Kind::NotReady,
         };
         Self::new(kind, failure.to_string()).retry_after(OPERATOR_RETRY)
@@ -116,6 +116,9 @@ impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Failed(failure) => failure.into(),
+            ReadError::Busy { .. } => {
+                Self::new(Kind::Overloaded, error.to_string()).retry_after(Duration::from_secs(1))
+            }
             error => {
                 tracing::error!(%error, "a read failed");
                 Self::new(Kind::StorageFailed, "what the request needs cannot be read here; see the node's log")
@@ -132,5 +135,16 @@ impl IntoResponse for ApiError {
         let mut response = (status, [(header::CONTENT_TYPE, problem::MEDIA_TYPE)], body).into_response();
         response.headers_mut().extend(self.headers);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_store_leaves_the_outcome_of_a_write_open() {
+        assert_eq!(ApiError::from(WriteError::Failed(StoreFailure::Closed)).kind(), Kind::StorageFailed);
+        assert_eq!(ApiError::from(ReadError::Failed(StoreFailure::Closed)).kind(), Kind::NotReady);
     }
 }

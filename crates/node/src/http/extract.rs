@@ -11,4 +11,4 @@ pub(crate) use body::{MediaType, check_media_type, read_whole, unreadable};
 pub(crate) use condition::{expectation, matches_none};
 pub(crate) use json::{from_json, submission};
 pub(crate) use preference::{Wait, acknowledgements, preferred_wait};
-pub(crate) use query::{Query, artifact_in_path};
+pub(crate) use query::{Query, artifact_in_path, segment_text};

@@ -2,7 +2,8 @@
 //!
 //! All of it stands around the router, not in layers of it: each of those costs allocations and virtual calls, on a path
 //! that has some microseconds in all. Here a request gets its id, an endless URI is refused, a panic becomes a problem,
-//! and the answer is counted and logged. CORS is a layer, there only where it is configured.
+//! the answer is counted and logged, and what is left of the body is read. CORS is a layer, there only where it is
+//! configured; what is answered outside of it gets its headers here.
 //!
 //! A request that succeeds is logged at the level `debug` alone, so at the default level it costs no more than finding
 //! that out.
@@ -23,18 +24,21 @@ use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use plimsoll_wire::problem::Kind;
 use tokio::time::Instant;
 use tower::Service;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::CorsLayer;
 use tracing::Instrument;
 
 use super::app::App;
 use super::error::ApiError;
-use crate::config::CorsOrigins;
+use super::routes::cursor;
+use super::{cors, leftover};
 use crate::metrics::RequestMetrics;
 
 /// Names a request, in its answer and in the log.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-const PREFER: HeaderName = HeaderName::from_static("prefer");
+pub(super) const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The longest id a client may give its request.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -46,22 +50,20 @@ const URI_BYTES_MAX: usize = 8 * 1024;
 /// A request that takes longer, without having asked to wait, is worth a line in the log.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// How long a browser may remember what it is allowed.
-const CORS_AGE_MAX: Duration = Duration::from_secs(3_600);
-
 /// What requests share.
 pub(crate) struct Observer {
     app: App,
     /// The first digits of every id.
     prefix: [u8; 8],
     requests: AtomicU64,
+    cors: Option<CorsLayer>,
 }
 
 impl Observer {
-    pub(crate) fn new(app: App, seed: u64) -> Arc<Self> {
+    pub(crate) fn new(app: App, seed: u64, cors: Option<CorsLayer>) -> Arc<Self> {
         let mut prefix = [0; 8];
         write_hex(seed >> 32, &mut prefix);
-        Arc::new(Self { app, prefix, requests: AtomicU64::new(0) })
+        Arc::new(Self { app, prefix, requests: AtomicU64::new(0), cors })
     }
 
     /// The id a client gave, if it is one; else one of this node's.
@@ -78,8 +80,10 @@ impl Observer {
     }
 }
 
+/// Nothing that a line of a log would have to quote.
 fn is_request_id(text: &[u8]) -> bool {
-    (1..=REQUEST_ID_BYTES_MAX).contains(&text.len()) && text.iter().all(|byte| (b' '..=b'~').contains(byte))
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._:-".contains(byte);
+    (1..=REQUEST_ID_BYTES_MAX).contains(&text.len()) && text.iter().all(is_plain)
 }
 
 /// The last digits of a number.
@@ -106,25 +110,48 @@ impl Api {
     /// Answers a request, whatever happens.
     pub(crate) fn call<B>(&self, request: Request<B>) -> impl Future<Output = Result<Response, Infallible>> + use<B>
     where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<axum::BoxError>,
     {
         let seen = Seen::of(&request, &self.observer);
-        let answer =
-            if is_too_long(&request) { None } else { Some(self.router.clone().call(request).instrument(seen.span())) };
+        let (request, leftover) = leftover::watch(request);
+        let answer = if is_too_long(&request) {
+            Answer::UriTooLong
+        } else if let Some(ready) = self.fast_path(&request) {
+            Answer::Ready(ready)
+        } else {
+            Answer::OfTheRouter(self.router.clone().call(request).instrument(seen.span()))
+        };
         async move {
             let answered = match answer {
-                Some(answer) => AssertUnwindSafe(answer).catch_unwind().await,
-                None => Ok(Ok(uri_too_long())),
+                Answer::UriTooLong => Ok(Ok(seen.let_through(uri_too_long()).await)),
+                Answer::Ready(ready) => ready.map(Ok),
+                Answer::OfTheRouter(answer) => AssertUnwindSafe(answer).catch_unwind().await,
             };
             let response = match answered {
                 Ok(Ok(response)) => response,
                 Ok(Err(never)) => match never {},
-                Err(panic) => seen.panicked(panic.as_ref()),
+                Err(panic) => seen.let_through(seen.panicked(panic.as_ref())).await,
             };
-            Ok(seen.answered(response))
+            let response = seen.answered(response);
+            leftover.drain().await;
+            Ok(response)
         }
     }
+
+    /// The answer to what needs no router, or why there is none. CORS is a layer of the router, so where it is
+    /// configured everything needs it.
+    fn fast_path<B>(&self, request: &Request<B>) -> Option<std::thread::Result<Response>> {
+        let app = self.observer.cors.is_none().then_some(&self.observer.app)?;
+        std::panic::catch_unwind(AssertUnwindSafe(|| cursor::fast_path(app, request))).transpose()
+    }
+}
+
+/// Where the answer to a request comes from.
+enum Answer<F> {
+    UriTooLong,
+    Ready(std::thread::Result<Response>),
+    OfTheRouter(F),
 }
 
 /// What is remembered of a request until it is answered.
@@ -135,6 +162,8 @@ struct Seen {
     requests: usize,
     started: Instant,
     may_wait: bool,
+    /// Where a page asks, and CORS is configured.
+    origin: Option<HeaderValue>,
 }
 
 impl Seen {
@@ -146,6 +175,7 @@ impl Seen {
             requests: observer.app.metrics.place(request.method(), request.uri().path()),
             started: Instant::now(),
             may_wait: request.headers().contains_key(PREFER),
+            origin: observer.cors.as_ref().and_then(|_| request.headers().get(header::ORIGIN).cloned()),
         }
     }
 
@@ -172,9 +202,18 @@ impl Seen {
         ApiError::new(Kind::Internal, "the node failed; its log has the request's id").into_response()
     }
 
+    /// An answer that was not made by the router, as pages of other origins get to read it.
+    async fn let_through(&self, response: Response) -> Response {
+        match &self.observer.cors {
+            Some(cors) => cors::let_through(cors, self.origin.clone(), response).await,
+            None => response,
+        }
+    }
+
     fn answered(self, mut response: Response) -> Response {
         let took = self.started.elapsed();
-        self.requests().answered(response.status(), took);
+        let has_waited = self.may_wait && response.headers().contains_key(PREFERENCE_APPLIED);
+        self.requests().answered(response.status(), if has_waited { None } else { Some(took) });
         self.log(response.status(), took);
         response.headers_mut().insert(REQUEST_ID, self.id);
         response
@@ -209,29 +248,4 @@ pub(crate) async fn no_such_route(uri: Uri) -> ApiError {
 /// Answers where a route takes other methods; the router adds which.
 pub(crate) async fn method_not_allowed(method: Method) -> ApiError {
     ApiError::new(Kind::MethodNotAllowed, format!("the route does not take {method}; see the header allow"))
-}
-
-/// What allows the pages of other origins to call the API; `None` where none may.
-pub(crate) fn cors(origins: &CorsOrigins) -> Option<CorsLayer> {
-    let origins = match origins {
-        CorsOrigins::None => return None,
-        CorsOrigins::Any => AllowOrigin::any(),
-        CorsOrigins::Listed(origins) => AllowOrigin::list(origins.iter().cloned()),
-    };
-    let asked = [
-        header::AUTHORIZATION,
-        header::CONTENT_TYPE,
-        header::IF_MATCH,
-        header::IF_NONE_MATCH,
-        HeaderName::from_static("last-event-id"),
-        PREFER,
-        REQUEST_ID,
-    ];
-    let layer = CorsLayer::new()
-        .allow_origin(origins)
-        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
-        .allow_headers(asked)
-        .expose_headers([header::ETAG, header::RETRY_AFTER, REQUEST_ID])
-        .max_age(CORS_AGE_MAX);
-    Some(layer)
 }

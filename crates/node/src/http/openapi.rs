@@ -53,7 +53,8 @@ pub(super) fn base() -> OpenApi {
         description = "How far each artifact has come: any node takes transitions at once, all nodes converge.\n\n\
             Every error is a problem document (RFC 9457), `application/problem+json`, with a stable `type`.\n\n\
             Conditional requests carry an artifact's `committed_version` in double quotes as their entity tag. \
-            Parameters of a query that are not described are refused. HEAD is answered wherever GET is."
+            Under `/projections`, parameters of a query that are not described are refused. HEAD is answered wherever \
+            GET is."
     ),
     tags(
         (name = "transitions", description = "Moving artifacts on."),

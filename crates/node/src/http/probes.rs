@@ -73,7 +73,8 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
 /// What a write would be answered with now, as far as the node itself can tell.
 fn unready(app: &App) -> Option<Kind> {
     let failed = app.projections.progress().failure.map(|failure| match failure {
-        StoreFailure::Disk => Kind::StorageFailed,
+        // Full or broken, only a restart helps; a full disk that the store met in time is told below.
+        StoreFailure::Disk | StoreFailure::DiskFull => Kind::StorageFailed,
         StoreFailure::Closed => Kind::NotReady,
     });
     let stopping = || app.stopping.borrow().then_some(Kind::NotReady);

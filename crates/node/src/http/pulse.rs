@@ -1,9 +1,9 @@
 //! Signs of life of a connection.
 //!
-//! The one idea: whatever a live connection is for, the node writes to it now and then. An answer is written, a stream
-//! of events has a heartbeat, a wait ends within a minute, a batch is answered while it comes in. So one count of writes
-//! tells idle connections, heads that never end, and clients that do not read, all three, at the cost of an addition;
-//! the HTTP library's own timeout sets a timer for each request, and knows only heads.
+//! The one idea: whatever a live connection is for, a request's head comes in or the node writes now and then. An answer
+//! is written, a stream of events has a heartbeat, a wait ends within a minute, a batch is answered while it comes in. So
+//! one count of both tells idle connections, heads that never end, and clients that do not read, all three, at the cost
+//! of an addition; the HTTP library's own timeout sets a timer for each request, and knows only heads.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -20,25 +20,32 @@ use crate::environment::Stream;
 /// How long a new connection may take to send the head of its first request.
 const FIRST_HEAD_MAX: Duration = Duration::from_secs(10);
 
-/// How often writes are looked at.
+/// How often the signs are looked at.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// Looks without a write after which a connection is given up: 90 seconds. More than any answer is silent, and more than
-/// the 60 seconds after which common load balancers close what is idle: closing first, the node would now and then meet
-/// a request on its way.
-const SILENT_LOOKS_MAX: u32 = 6;
+/// Looks without a sign after which a connection is given up, 105 to 120 seconds after the last one. More than any
+/// answer is silent (the longest is that of a batch whose line comes after 30 seconds and waits 60 more for its tenant's
+/// rate), and more than the 60 seconds after which common load balancers close what is idle: closing first, the node
+/// would now and then meet a request on its way.
+const SILENT_LOOKS_MAX: u32 = 8;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
     asked: AtomicBool,
-    writes: AtomicU64,
+    /// Heads that came and writes that were made.
+    signs: AtomicU64,
 }
 
 impl Pulse {
     /// The head of a request has come.
     pub(crate) fn asked(&self) {
         self.asked.store(true, Ordering::Relaxed);
+        self.sign();
+    }
+
+    fn sign(&self) {
+        self.signs.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Ends when the connection is to be given up.
@@ -51,9 +58,9 @@ impl Pulse {
         let mut silent = 0;
         while silent < SILENT_LOOKS_MAX {
             time::sleep(LOOK).await;
-            let writes = self.writes.load(Ordering::Relaxed);
-            silent = if writes == seen { silent + 1 } else { 0 };
-            seen = writes;
+            let signs = self.signs.load(Ordering::Relaxed);
+            silent = if signs == seen { silent + 1 } else { 0 };
+            seen = signs;
         }
     }
 }
@@ -71,7 +78,7 @@ impl Counted {
 
     fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.pulse.writes.fetch_add(1, Ordering::Relaxed);
+            self.pulse.sign();
         }
         written
     }

@@ -11,13 +11,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::watch;
 use tokio::time;
 
 use super::app::App;
 use super::middleware::Api;
 use super::pulse::{Counted, Pulse};
 use super::rarely::Rarely;
+use super::routes::stopped;
 use crate::environment::{DateHeader, Listener, Stream};
 use crate::tasks::connections::Connections;
 
@@ -63,12 +63,6 @@ pub(crate) async fn serve(mut listener: Box<dyn Listener>, server: Server, conne
     if cut_off > 0 {
         tracing::warn!(cut_off, "connections were cut off: their requests outlasted the grace");
     }
-}
-
-/// Ends when the node stops, or its owner is gone.
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    // The error means that the owner is gone.
-    let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
 /// What a client did to its own connection is no reason to pause.

@@ -12,8 +12,8 @@ use crate::node::StopError;
 #[derive(Debug)]
 pub(crate) struct WriterThread {
     thread: JoinHandle<()>,
-    /// Closed when the thread is about to end, so that it can be awaited.
-    ended: oneshot::Receiver<()>,
+    /// Closed when the thread is about to end, so that it can be awaited; `None` once that was seen.
+    ended: Option<oneshot::Receiver<()>>,
 }
 
 impl WriterThread {
@@ -24,13 +24,21 @@ impl WriterThread {
             writer.run();
         };
         let thread = thread::Builder::new().name("plimsoll-writer".to_owned()).spawn(run)?;
-        Ok(Self { thread, ended })
+        Ok(Self { thread, ended: Some(ended) })
+    }
+
+    /// Waits until the thread has ended. May be asked again, and dropped before it is ready.
+    pub(crate) async fn ended(&mut self) {
+        if let Some(ended) = &mut self.ended {
+            // Nothing is ever sent; the error is the end.
+            let _ = ended.await;
+            self.ended = None;
+        }
     }
 
     /// Waits until everything queued is written and synced. Every other handle to the store must be gone.
-    pub(crate) async fn join(self) -> Result<(), StopError> {
-        // Nothing is ever sent; the error is the end.
-        let _ = self.ended.await;
+    pub(crate) async fn join(mut self) -> Result<(), StopError> {
+        self.ended().await;
         self.thread.join().map_err(|_| StopError::Writer)
     }
 }

@@ -1,7 +1,11 @@
 //! What survives, and what is never shown.
 
+use std::sync::{Condvar, Mutex};
+
 use super::*;
 use crate::directory::{Directory, DirectoryError, EngineKind};
+use crate::engine::{Batch, Direction, EngineError, KeyRange, Row, Table};
+use crate::layout;
 
 const ENGINE: EngineOptions = EngineOptions { cache_bytes: 4 << 20 };
 
@@ -60,6 +64,81 @@ async fn a_failed_sync_acknowledges_nothing_shows_nothing_and_ends_all_writing()
     let store = Fixture::on(Arc::new(engine));
     assert_eq!(store.token("spec").await, Some(before));
     assert!(!store.accept(draft("spec", "t-2", "b")).await.repeated);
+}
+
+/// A disk whose syncs wait until they are let through.
+struct Gated {
+    disk: Memory,
+    open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gated {
+    fn let_through(&self) {
+        *self.open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+}
+
+impl Engine for Gated {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        self.disk.get(table, key)
+    }
+
+    fn scan<'a>(
+        &'a self,
+        table: Table,
+        range: KeyRange,
+        direction: Direction,
+    ) -> Box<dyn Iterator<Item = Result<Row, EngineError>> + Send + 'a> {
+        self.disk.scan(table, range, direction)
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), EngineError> {
+        self.disk.commit(batch)
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        let open = self.open.lock().unwrap();
+        drop(self.opened.wait_while(open, |open| !*open).unwrap());
+        self.disk.sync()
+    }
+
+    fn disk_bytes(&self) -> Result<u64, EngineError> {
+        self.disk.disk_bytes()
+    }
+}
+
+/// While the disk syncs one group, the next is decided by what that one changed, and nobody is shown either.
+#[tokio::test]
+async fn a_group_sees_the_one_the_disk_is_still_busy_with() {
+    let engine = Arc::new(Gated { disk: Memory::new(), open: Mutex::new(true), opened: Condvar::new() });
+    let store = Fixture::on(Arc::clone(&engine) as Arc<dyn Engine>);
+    store.accept(draft("spec", "t-1", "draft")).await;
+    *engine.open.lock().unwrap() = false;
+    let committed = async |sequence| {
+        while engine.get(Table::Log, &layout::log(sequence)).unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let opened = store.post(with_refs(draft("spec", "t-2", "in_review"), vec![pending("k")]));
+    let resolving = store.post(with_refs(draft("spec", "t-3", "merged"), vec![resolved("k", 1)]));
+    let watching = async {
+        committed(2).await;
+        committed(3).await;
+        let shown = store.projections.cursor(&store.tenant, &artifact("spec")).await.unwrap().unwrap();
+        assert_eq!(shown.stored.sequence, 1, "what is not durable is not shown");
+        engine.let_through();
+    };
+    let second = async {
+        committed(2).await;
+        resolving.await
+    };
+    let (opened, resolved, ()) = tokio::join!(opened, second, watching);
+    assert!(opened.is_ok() && resolved.is_ok(), "{opened:?} {resolved:?}");
+    let whole = store.projections.projection(&store.tenant, &artifact("spec")).await.unwrap().unwrap();
+    assert_eq!((whole.winner.status.as_str(), whole.refs.len()), ("merged", 1));
+    assert!(whole.refs[0].resolution.is_some());
 }
 
 #[tokio::test]

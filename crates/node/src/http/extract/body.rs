@@ -16,12 +16,6 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 /// A body that takes longer keeps memory busy for little: 1 MiB in this time is 100 KiB a second.
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// What is read of a body that is refused for its size, so that its sender gets to read the answer.
-const DRAIN_BYTES_MAX: usize = 8 << 20;
-
-/// How long that may take.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
-
 /// What a route takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MediaType {
@@ -60,46 +54,21 @@ pub(crate) fn check_media_type(headers: &HeaderMap, wanted: MediaType) -> Result
     Ok(())
 }
 
-/// Reads a whole body of JSON.
+/// Reads a whole body of JSON. One that is announced to be too large is not begun.
 pub(crate) async fn read_whole(headers: &HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     check_media_type(headers, MediaType::Json)?;
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let mut body = body;
-    let too_large_at_once = announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64);
-    if too_large_at_once && headers.contains_key(header::EXPECT) {
+    if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64) {
         return Err(too_large());
     }
-    let whole = async {
-        if too_large_at_once { Ok(None) } else { collect(&mut body).await }
-    };
-    match tokio::time::timeout(BODY_TIME_MAX, whole).await {
-        Ok(Ok(Some(whole))) => Ok(whole),
-        Ok(Ok(None)) => {
-            let _ = tokio::time::timeout(DRAIN_TIME_MAX, drain(&mut body)).await;
-            Err(too_large())
-        }
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(ApiError::new(
-            Kind::SlowBody,
-            format!("the body did not arrive within {} seconds", BODY_TIME_MAX.as_secs()),
-        )),
-    }
-}
-
-/// Reads on for a while what a client goes on to send: one that is still writing when the connection is closed sees a
-/// broken pipe, and not the answer.
-async fn drain(body: &mut Body) {
-    let mut drained = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        drained += frame.data_ref().map_or(0, Bytes::len);
-        if drained > DRAIN_BYTES_MAX {
-            break;
-        }
-    }
+    let whole = tokio::time::timeout(BODY_TIME_MAX, collect(body)).await.map_err(|_| {
+        ApiError::new(Kind::SlowBody, format!("the body did not arrive within {} seconds", BODY_TIME_MAX.as_secs()))
+    })?;
+    whole?.ok_or_else(too_large)
 }
 
 /// The body; `None` where it is too large. The usual body is one frame, which is not copied.
-async fn collect(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
+async fn collect(mut body: Body) -> Result<Option<Bytes>, ApiError> {
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {

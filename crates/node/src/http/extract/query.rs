@@ -23,6 +23,11 @@ pub(crate) fn artifact_in_path(uri: &Uri) -> Result<ArtifactId, ApiError> {
         .map_err(|rule| ApiError::new(Kind::InvalidField, format!("artifact_id {rule}")).in_field("artifact_id"))
 }
 
+/// What a segment of a path says, where it can be read. It need not be an artifact's id.
+pub(crate) fn segment_text(segment: &str) -> Option<Cow<'_, str>> {
+    decode(segment, Plus::IsItself).ok()
+}
+
 /// The parameters of a query string, all of them known.
 pub(crate) struct Query<'a>(Vec<(&'static str, Cow<'a, str>)>);
 

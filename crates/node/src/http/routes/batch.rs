@@ -1,13 +1,17 @@
 //! `POST /projections/transitions/batch`: a stream of transitions in, a stream of answers out.
 //!
-//! The one idea: while one group of lines is at the writer, the next is read and parsed, and nothing else is in memory.
-//! Only one group is with the writer at a time, because of two the order in which they arrive there would not be
-//! certain, and of two transitions of an artifact the later one decides. A client that does not read its answers is not
-//! read from either; one that sends everything before it reads anything gets stuck once the answers fill the
-//! connection's buffers, so clients read while they send.
+//! The one idea: while some groups of lines are at the writer, the next is read and parsed, and nothing else is in
+//! memory. Groups are handed over one after another, so they are decided in the order of the lines: of two transitions
+//! of an artifact the later one decides. Once a group was refused as a whole, nothing after it is taken: what follows
+//! may rest on it. A client that does not read its answers is not read from either; one that sends everything before
+//! it reads anything gets stuck once the answers fill the connection's buffers, so clients read while they send.
+//!
+//! [`lines`] reads, [`group`] takes to the writer; here is the order of it all, and how it ends.
 
+mod group;
 mod lines;
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -18,17 +22,16 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use http::{HeaderMap, HeaderValue, header};
-use plimsoll_domain::id::TenantId;
-use plimsoll_domain::projection::{Expectation, Submission};
-use plimsoll_store::writer::{Outcome, Post};
-use plimsoll_wire::http::v1::{BatchBody, BatchLine};
+use plimsoll_domain::projection::Submission;
 use plimsoll_wire::problem::Kind;
-use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
+use self::group::{Answers, Asker, Sent, problem_line};
 use self::lines::Lines;
+use super::bounds::Place;
 use super::problems::OfBatch;
-use super::{acceptance, stopped};
+use super::stopped;
 use crate::access::Scope;
 use crate::http::app::App;
 use crate::http::error::ApiError;
@@ -37,18 +40,19 @@ use crate::http::extract::{MediaType, Query, acknowledgements, check_media_type,
 /// A line as it was read.
 type Line = Result<Submission, ApiError>;
 
-/// How long a client may send nothing of a line that is awaited.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How long a client may send nothing of a line that is awaited, and how long a line may take from its first byte.
+const LINE_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// How long lines wait for the tenant's rate before they are refused.
-const RATE_PATIENCE: Duration = Duration::from_secs(60);
+/// The most groups that are at the writer: one that is synced, one that is decided, one that waits for that.
+const GROUPS_IN_FLIGHT_MAX: usize = 3;
 
 /// Post many transitions
 ///
 /// NDJSON, one transition a line, of any length. The answer is NDJSON, one `BatchLine` a line, in the same order: what
 /// the single call would have given. One bad line fails alone; empty lines are skipped. A line may have 1 MiB. Read the
 /// answers while sending. If the client falls silent or the node stops, a line says so and the answer ends: what has no
-/// answer yet is to be sent again. Lines wait for the tenant's rate up to 60 seconds before they are refused.
+/// answer yet is to be sent again. It also ends with lines that were refused because of the tenant's rate, for which they
+/// wait up to 60 seconds, or because the node takes no writes.
 #[utoipa::path(
     post,
     path = "/projections/transitions/batch",
@@ -67,17 +71,19 @@ const RATE_PATIENCE: Duration = Duration::from_secs(60);
 )]
 pub(super) async fn post_batch(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
-    let tenant = app.authorize(&head.headers, Scope::Write, 1)?;
+    let tenant = app.authorize(&head.headers, Scope::Write)?;
     Query::none(&head.uri)?;
     let acknowledgements = acknowledgements(&head.headers)?;
     refuse_conditions(&head.headers)?;
     check_media_type(&head.headers, MediaType::Ndjson)?;
     let mut batch = Batch {
         lines: Lines::new(body),
-        at_writer: None,
+        intake: Intake::Open,
+        sending: None,
+        in_flight: VecDeque::new(),
         stopping: app.stopping.clone(),
-        _place: app.bounds().batches.enter()?,
-        asker: Asker { app, tenant, acknowledgements },
+        _place: app.bounds().batches.enter_for(&tenant)?,
+        asker: Asker::new(app, tenant, acknowledgements),
     };
     // A body that does not begin to arrive has an answer of its own, with a status of its own.
     batch.await_lines().await?;
@@ -92,68 +98,111 @@ fn refuse_conditions(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
+type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 struct Batch {
     lines: Lines,
-    at_writer: Option<Pin<Box<dyn Future<Output = String> + Send>>>,
+    intake: Intake,
+    /// A group that waits for the tenant's rate and for room at the writer.
+    sending: Option<Pending<Sent>>,
+    /// The groups at the writer, oldest first.
+    in_flight: VecDeque<Pending<Answers>>,
     stopping: watch::Receiver<bool>,
     asker: Asker,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
+}
+
+/// Whether more lines are taken.
+enum Intake {
+    Open,
+    /// No more, and what is told once everything at the writer is answered.
+    Closed(Option<ApiError>),
 }
 
 impl Batch {
     fn answers(self) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
-        stream::unfold(Some(self), |batch| async {
-            let mut batch = batch?;
-            match batch.next_answers().await {
-                Ok(Some(text)) => Some((Ok(Bytes::from(text)), Some(batch))),
-                Ok(None) => None,
-                Err(error) => {
-                    let mut text = String::new();
-                    push_line(&mut text, error.problem.status, BatchBody::Problem(*error.problem));
-                    Some((Ok(Bytes::from(text)), None))
-                }
-            }
+        stream::unfold(self, |mut batch| async {
+            let text = batch.next_answers().await?;
+            Some((Ok(Bytes::from(text)), batch))
         })
     }
 
-    /// The answers of the next group; an error ends the batch.
-    async fn next_answers(&mut self) -> Result<Option<String>, ApiError> {
+    /// The answers of the next group, or the line that ends the batch; nothing after it.
+    async fn next_answers(&mut self) -> Option<Vec<u8>> {
+        let mut stopping = self.stopping.clone();
+        let began = Instant::now();
         loop {
-            match &mut self.at_writer {
-                None => {
-                    self.await_lines().await?;
-                    let group = self.lines.take();
-                    if group.is_empty() {
-                        return Ok(None);
+            self.advance();
+            let is_idle = self.sending.is_none() && self.in_flight.is_empty();
+            let is_open = match &mut self.intake {
+                Intake::Open => true,
+                Intake::Closed(last) if is_idle => return last.take().map(problem_line),
+                Intake::Closed(_) => false,
+            };
+            let in_flight = self.in_flight.front_mut();
+            let has_answers_to_come = in_flight.is_some();
+            let (reads, deadline) = (is_open && self.lines.has_room(), self.lines.deadline(began));
+            // Stopping first: it must not wait for a busy client. Then answers: they make room for what is read.
+            tokio::select! {
+                biased;
+                () = stopped(&mut stopping), if is_open => self.close(Some(ApiError::stopping())),
+                answers = ready(in_flight), if has_answers_to_come => {
+                    self.in_flight.pop_front();
+                    if answers.is_refused_as_a_whole {
+                        self.close(None);
                     }
-                    self.at_writer = Some(Box::pin(self.asker.clone().answers_of(group)));
+                    return Some(answers.text);
                 }
-                Some(answers) => {
-                    // Answers first: they make room for what is read.
-                    tokio::select! {
-                        biased;
-                        text = answers => {
-                            self.at_writer = None;
-                            return Ok(Some(text));
-                        }
-                        () = self.lines.fill(), if self.lines.has_room() => {}
-                    }
-                }
+                sent = ready(self.sending.as_mut()), if self.sending.is_some() => self.sent(sent),
+                () = self.lines.fill(), if reads => {}
+                () = sleep_until(deadline), if is_idle => self.close(Some(too_slow())),
             }
+        }
+    }
+
+    /// Takes the next group on its way, if there is one and room for it; closes the intake at the end of the body.
+    fn advance(&mut self) {
+        if !matches!(self.intake, Intake::Open) || self.sending.is_some() {
+            return;
+        }
+        if self.lines.is_empty() {
+            if self.lines.at_end() {
+                self.close(self.lines.is_broken().then(unreadable));
+            }
+        } else if self.in_flight.len() < GROUPS_IN_FLIGHT_MAX {
+            let group = self.lines.take();
+            self.sending = Some(Box::pin(self.asker.clone().send(group)));
+        }
+    }
+
+    fn sent(&mut self, sent: Sent) {
+        self.sending = None;
+        if sent.waiting.is_refused() {
+            self.close(None);
+        } else if !sent.rest.is_empty() {
+            self.sending = Some(Box::pin(self.asker.clone().send(sent.rest)));
+        }
+        self.in_flight.push_back(Box::pin(sent.waiting.answers(self.asker.clone())));
+    }
+
+    /// Takes no more lines, and forgets those that are not at the writer yet. The first end stands.
+    fn close(&mut self, last: Option<ApiError>) {
+        self.sending = None;
+        if matches!(self.intake, Intake::Open) {
+            self.intake = Intake::Closed(last);
         }
     }
 
     /// Returns once there is a line, or there are none any more.
     async fn await_lines(&mut self) -> Result<(), ApiError> {
+        let began = Instant::now();
         while self.lines.is_empty() && !self.lines.at_end() {
+            let deadline = self.lines.deadline(began);
             tokio::select! {
                 biased;
                 () = stopped(&mut self.stopping) => return Err(ApiError::stopping()),
                 () = self.lines.fill() => {}
-                () = tokio::time::sleep(SILENCE_MAX) => {
-                    let detail = format!("nothing of the body arrived for {} seconds", SILENCE_MAX.as_secs());
-                    return Err(ApiError::new(Kind::SlowBody, detail));
-                }
+                () = sleep_until(deadline) => return Err(too_slow()),
             }
         }
         if *self.stopping.borrow() {
@@ -166,89 +215,15 @@ impl Batch {
     }
 }
 
-/// Takes a group to the writer for a tenant.
-#[derive(Clone)]
-struct Asker {
-    app: App,
-    tenant: TenantId,
-    acknowledgements: u32,
-}
-
-impl Asker {
-    /// The answers of a group of lines, in their order.
-    async fn answers_of(self, lines: Vec<Line>) -> String {
-        let names: Vec<_> = lines
-            .iter()
-            .map(|line| line.as_ref().ok().map(|line| (line.transition.artifact.clone(), line.transition.id.clone())))
-            .collect();
-        let mut errors = Vec::new();
-        let mut posts = Vec::new();
-        for line in lines {
-            match line {
-                Ok(submission) => posts.push(Post { submission, expectation: Expectation::Any }),
-                Err(error) => errors.push(self.refused(error)),
-            }
-        }
-        let mut outcomes = self.submit(posts).await.into_iter();
-        let mut errors = errors.into_iter();
-        let mut text = String::new();
-        for name in names {
-            let answer = match &name {
-                None => errors.next().map(Err),
-                Some(_) => outcomes.next(),
-            };
-            match (answer.unwrap_or_else(|| Err(ApiError::stopping())), name) {
-                (Ok(accepted), Some((artifact, transition))) => {
-                    let body = BatchBody::Accepted(acceptance::body(&artifact, &transition, &accepted));
-                    push_line(&mut text, acceptance::status(&accepted), body);
-                }
-                (Err(error), _) => push_line(&mut text, error.problem.status, BatchBody::Problem(*error.problem)),
-                (Ok(_), None) => unreachable!("a line that was not read is not submitted"),
-            }
-        }
-        text
-    }
-
-    async fn submit(&self, posts: Vec<Post>) -> Vec<Result<plimsoll_store::Accepted, ApiError>> {
-        let count = posts.len();
-        if count == 0 {
-            return Vec::new();
-        }
-        let settle = |outcome: Outcome| acceptance::settle(&self.app, outcome, self.acknowledgements);
-        if let Err(error) = self.await_rate(count).await {
-            return (0..count).map(|_| Err(self.refused(error.clone()))).collect();
-        }
-        match self.app.projections.submit_batch(&self.tenant, posts).await {
-            Ok(outcomes) => outcomes.into_iter().map(settle).collect(),
-            Err(error) => {
-                let error = ApiError::from(error);
-                (0..count).map(|_| Err(self.refused(error.clone()))).collect()
-            }
-        }
-    }
-
-    /// Counts what the store was not asked for.
-    fn refused(&self, error: ApiError) -> ApiError {
-        self.app.metrics.refused(&error.problem);
-        error
-    }
-
-    async fn await_rate(&self, lines: usize) -> Result<(), ApiError> {
-        let cost = u32::try_from(lines).unwrap_or(u32::MAX);
-        let deadline = Instant::now() + RATE_PATIENCE;
-        loop {
-            let Err(error) = self.app.rate_limits.check(&self.tenant, cost) else { return Ok(()) };
-            let again = Instant::now() + error.retry_delay().unwrap_or(RATE_PATIENCE);
-            if again > deadline {
-                return Err(error);
-            }
-            tokio::time::sleep_until(again).await;
-        }
+/// What comes of something that may not be there.
+async fn ready<T>(pending: Option<&mut Pending<T>>) -> T {
+    match pending {
+        Some(pending) => pending.await,
+        None => std::future::pending().await,
     }
 }
 
-fn push_line(text: &mut String, status: u16, body: BatchBody) {
-    let line = BatchLine { status, body };
-    text.push_str(&serde_json::to_string(&line).expect("texts and numbers are JSON"));
-    text.push('\n');
+fn too_slow() -> ApiError {
+    let seconds = LINE_TIME_MAX.as_secs();
+    ApiError::new(Kind::SlowBody, format!("no whole line of the body arrived for {seconds} seconds"))
 }

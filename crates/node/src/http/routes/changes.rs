@@ -20,9 +20,10 @@ use plimsoll_store::error::ReadError;
 use plimsoll_store::feed::{Changes, Position};
 use plimsoll_wire::http::v1::Change;
 use plimsoll_wire::problem::Kind;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::bounds::Place;
 use super::problems::OfChanges;
 use super::stopped;
 use crate::access::Scope;
@@ -34,9 +35,15 @@ use crate::metrics::Open;
 /// How long a stream may be silent: below what proxies allow an idle connection (60 s and less).
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Between two looks at the feed. Under a load of writes a page then names each artifact once for many changes, and the
-/// number of streams does not multiply with that of writes.
+/// Between two looks at the feed where little happens, and between two pages of a backlog.
 const PAGE_PAUSE: Duration = Duration::from_millis(10);
+
+/// Between two looks under a load of writes. A page then names each artifact once for many changes, and the number of
+/// streams does not multiply with that of writes.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Changes of the node between two looks that are a load of writes: 1,000 a second and more.
+const BUSY_CHANGES: u64 = 10;
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -66,7 +73,7 @@ static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 )]
 pub(super) async fn get_changes(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let (head, _) = request.into_parts();
-    let tenant = app.authorize(&head.headers, Scope::Read, 1)?;
+    let tenant = app.authorize(&head.headers, Scope::Read)?;
     let position = match position(&head.headers, &Query::parse(&head.uri, &["last_event_id"])?)? {
         None => app.projections.position(),
         Some(position) if app.projections.knows(position) => position,
@@ -80,15 +87,15 @@ pub(super) async fn get_changes(State(app): State<App>, request: Request) -> Res
         return Err(ApiError::stopping());
     }
     let follower = Follower {
-        tenant,
         position,
         told: None,
         heartbeat: Instant::now() + HEARTBEAT,
         next_look: Instant::now(),
         progress: app.projections.watch_progress(),
         stopping: app.stopping.clone(),
-        _place: app.bounds().event_streams.enter()?,
+        _place: app.bounds().event_streams.enter_for(&tenant)?,
         _counted: app.metrics.stream(),
+        tenant,
         app,
     };
     let headers = [
@@ -122,7 +129,7 @@ struct Follower {
     next_look: Instant,
     progress: watch::Receiver<Progress>,
     stopping: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
     _counted: Open,
 }
 
@@ -178,7 +185,7 @@ impl Follower {
         }
         self.progress.borrow_and_update();
         let Changes { artifacts, next } = self.app.projections.changes(&self.tenant, self.position)?;
-        self.next_look = Instant::now() + PAGE_PAUSE;
+        self.next_look = Instant::now() + self.pause_after(next);
         if artifacts.is_empty() {
             if next != self.position {
                 self.position = next;
@@ -188,6 +195,8 @@ impl Follower {
         }
         let mut text = String::new();
         for (artifact, position) in artifacts {
+            // A page may be a thousand looks into the engine, none of which has to wait.
+            tokio::task::coop::consume_budget().await;
             let cursor = self.app.projections.cursor(&self.tenant, &artifact).await?;
             let committed_version = cursor.map(|cursor| cursor.text.to_string());
             let change = Change { artifact_id: artifact.into(), committed_version };
@@ -197,6 +206,14 @@ impl Follower {
         }
         self.position = next;
         Ok(Step::Tell(text))
+    }
+
+    /// How far to keep from the next look, where this one comes to `next`. Whoever is behind the feed does not fall back
+    /// further.
+    fn pause_after(&self, next: Position) -> Duration {
+        let is_busy = next.sequence.saturating_sub(self.position.sequence) >= BUSY_CHANGES;
+        let is_behind = next.sequence < self.app.projections.position().sequence;
+        if is_busy && !is_behind { BUSY_PAUSE } else { PAGE_PAUSE }
     }
 
     /// Keeps its distance from the last look; tells where it ends instead.

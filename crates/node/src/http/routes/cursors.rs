@@ -32,7 +32,7 @@ const ARTIFACTS_MAX: usize = 1_000;
 )]
 pub(super) async fn post_cursors(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
-    let tenant = app.authorize(&head.headers, Scope::Read, 1)?;
+    let tenant = app.authorize(&head.headers, Scope::Read)?;
     Query::none(&head.uri)?;
     let text = read_whole(&head.headers, body).await?;
     let CursorsRequest { artifact_ids } = from_json(&text)?;

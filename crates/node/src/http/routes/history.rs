@@ -39,7 +39,7 @@ const PAGE_REFS: usize = 2_048;
 )]
 pub(super) async fn get_history(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let (head, _) = request.into_parts();
-    let tenant = app.authorize(&head.headers, Scope::Read, 1)?;
+    let tenant = app.authorize(&head.headers, Scope::Read)?;
     let artifact = artifact_in_path(&head.uri)?;
     let query = Query::parse(&head.uri, &["limit", "page"])?;
     let limit = page::limit(&query)?;

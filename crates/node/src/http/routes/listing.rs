@@ -34,7 +34,7 @@ use crate::http::extract::Query;
 )]
 pub(super) async fn list_projections(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let (head, _) = request.into_parts();
-    let tenant = app.authorize(&head.headers, Scope::Read, 1)?;
+    let tenant = app.authorize(&head.headers, Scope::Read)?;
     let query = Query::parse(&head.uri, &["status", "limit", "page"])?;
     let limit = page::limit(&query)?;
     let after = page::page(&query, List::Projections, |name| ArtifactId::parse(name).ok())?;

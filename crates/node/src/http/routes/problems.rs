@@ -47,7 +47,7 @@ problems! {
     OfChanges: MethodNotAllowed, PositionGone;
     OfCursors: NotJson, SlowBody, MethodNotAllowed, TooLarge, UnsupportedMediaType, InvalidField;
     OfRetirement: NoSuchRoute, NotProjected, MethodNotAllowed, ProjectionMoved, InvalidField, MigrationPending,
-        DiskFull, QuotaExceeded;
+        DiskFull;
 }
 
 fn responses(kinds: impl Iterator<Item = Kind>) -> BTreeMap<String, RefOr<Response>> {

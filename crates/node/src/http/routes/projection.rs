@@ -39,7 +39,7 @@ use crate::http::extract::{Query, artifact_in_path, matches_none};
 )]
 pub(super) async fn get_projection(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let (head, _) = request.into_parts();
-    let tenant = app.authorize(&head.headers, Scope::Read, 1)?;
+    let tenant = app.authorize(&head.headers, Scope::Read)?;
     let artifact = artifact_in_path(&head.uri)?;
     Query::none(&head.uri)?;
     if let Some(cursor) = app.projections.cursor(&tenant, &artifact).await?

@@ -2,6 +2,8 @@
 
 use axum::extract::{Request, State};
 use http::StatusCode;
+use plimsoll_domain::id::{ArtifactId, TenantId};
+use plimsoll_domain::projection::Expectation;
 
 use super::acceptance;
 use super::problems::OfRetirement;
@@ -28,12 +30,17 @@ use crate::http::extract::{Query, artifact_in_path, expectation};
     responses((status = 204, description = "Retired, and durable on this node."), OfRetirement),
 )]
 pub(super) async fn delete_projection(State(app): State<App>, request: Request) -> Result<StatusCode, ApiError> {
-    let (head, _) = request.into_parts();
-    let tenant = app.authorize(&head.headers, Scope::Write, 1)?;
-    let artifact = artifact_in_path(&head.uri)?;
-    Query::none(&head.uri)?;
-    let expectation = expectation(&head.headers)?;
+    let read = read(&app, &request).inspect_err(|error| app.metrics.refused(&error.problem))?;
+    let (tenant, artifact, expectation) = read;
     let outcome = app.projections.retire(&tenant, artifact, expectation).await;
     acceptance::settle(&app, outcome, 1)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn read(app: &App, request: &Request) -> Result<(TenantId, ArtifactId, Expectation), ApiError> {
+    let (headers, uri) = (request.headers(), request.uri());
+    let tenant = app.authorize(headers, Scope::Write)?;
+    let artifact = artifact_in_path(uri)?;
+    Query::none(uri)?;
+    Ok((tenant, artifact, expectation(headers)?))
 }

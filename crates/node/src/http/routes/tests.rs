@@ -15,12 +15,13 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use plimsoll_domain::id::{NodeId, TenantId};
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_store::StoredIdentity;
 use plimsoll_store::engine::memory::Memory;
-use plimsoll_store::options::{FreeBytes, Options};
+use plimsoll_store::options::{FreeBytes, Options, WallClock};
 use plimsoll_store::projections::Projections;
 use plimsoll_store::writer::Writer;
 use serde_json::{Value, json};
@@ -57,14 +58,18 @@ impl Node {
     }
 
     fn without_writer(rate: Option<Rate>) -> (Self, Writer) {
-        let free_bytes: FreeBytes = Arc::new(|| None);
+        Self::on_disk(rate, Arc::new(|| None), Arc::new(|| UnixNanos::new(1_776_881_051_000_000_000)))
+    }
+
+    /// On a disk that is full once less than a byte is free.
+    fn on_disk(rate: Option<Rate>, free_bytes: FreeBytes, wall_clock: WallClock) -> (Self, Writer) {
         let options = Options {
             drift_max: Duration::from_millis(500),
             cursor_cache_bytes: 1 << 20,
             tenant_facts_max: 1_000_000,
             tenant_bytes_max: 1 << 30,
-            reserve_bytes: 0,
-            wall_clock: Arc::new(|| UnixNanos::new(1_776_881_051_000_000_000)),
+            reserve_bytes: 1,
+            wall_clock,
             free_bytes: Arc::clone(&free_bytes),
         };
         let identity = StoredIdentity { node: NodeId::new(7), incarnation: 9 };
@@ -85,7 +90,7 @@ impl Node {
             metrics: Metrics::new(identity.node, [], tenants),
             stopping,
             free_bytes,
-            reserve_bytes: 0,
+            reserve_bytes: 1,
         });
         let (routes, description) = crate::http::routes();
         let surroundings = Surroundings { cors_origins: CorsOrigins::None, request_ids: 0 };
@@ -99,9 +104,21 @@ impl Node {
         Answer { status: head.status, headers: head.headers, body }
     }
 
-    /// The answer, with its body still to come.
+    /// The answer, with its body still to come. Where the router can be passed by, both ways must agree.
     async fn begin(&self, request: impl Into<Request<Body>>) -> axum::response::Response {
-        self.router.clone().oneshot(request.into()).await.unwrap()
+        let request = request.into();
+        let Some(mut fast) = super::cursor::fast_path(&self.app, &request) else {
+            return self.router.clone().oneshot(request).await.unwrap();
+        };
+        let routed = self.router.clone().oneshot(request).await.unwrap();
+        // The router adds what the connection would.
+        let length = fast.body().size_hint().exact().unwrap();
+        fast.headers_mut().insert("content-length", length.into());
+        assert_eq!((fast.status(), fast.headers()), (routed.status(), routed.headers()));
+        let body = fast.into_body().collect().await.unwrap().to_bytes();
+        let (head, of_router) = routed.into_parts();
+        assert_eq!(body, of_router.collect().await.unwrap().to_bytes());
+        http::Response::from_parts(head, Body::from(body))
     }
 
     async fn post(&self, body: &Value) -> Answer {

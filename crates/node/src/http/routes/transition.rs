@@ -3,6 +3,7 @@
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
+use plimsoll_domain::id::TenantId;
 use plimsoll_store::writer::Post;
 use plimsoll_wire::http::v1::{Accepted, PostTransition};
 
@@ -43,20 +44,33 @@ use crate::http::extract::{Query, acknowledgements, expectation, read_whole, sub
     ),
 )]
 pub(super) async fn post_transition(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
-    let (head, body) = request.into_parts();
-    let tenant = app.authorize(&head.headers, Scope::Write, 1)?;
-    Query::none(&head.uri)?;
-    let acknowledgements = acknowledgements(&head.headers)?;
-    let expectation = expectation(&head.headers)?;
-    let text = read_whole(&head.headers, body).await?;
-    let submission = submission(&text).inspect_err(|error| app.metrics.refused(&error.problem))?;
-    let artifact = submission.transition.artifact.clone();
-    let transition = submission.transition.id.clone();
-    let outcome = app.projections.submit(&tenant, Post { submission, expectation }).await;
+    let read = read(&app, request).await.inspect_err(|error| app.metrics.refused(&error.problem))?;
+    let Intent { tenant, acknowledgements, post } = read;
+    let artifact = post.submission.transition.artifact.clone();
+    let transition = post.submission.transition.id.clone();
+    let outcome = app.projections.submit(&tenant, post).await;
     let accepted = acceptance::settle(&app, outcome, acknowledgements)?;
     let body = acceptance::body(&artifact, &transition, &accepted);
     let entity_tag = cursor::entity_tag(&body.committed_version);
     let status = StatusCode::from_u16(acceptance::status(&accepted)).expect("200 and 201 are statuses");
     let json = serde_json::to_vec(&body).expect("texts are JSON");
     Ok((status, [(header::CONTENT_TYPE, APPLICATION_JSON), (header::ETAG, entity_tag)], json).into_response())
+}
+
+/// A request that was read, and may be put to the store.
+struct Intent {
+    tenant: TenantId,
+    acknowledgements: u32,
+    post: Post,
+}
+
+async fn read(app: &App, request: Request) -> Result<Intent, ApiError> {
+    let (head, body) = request.into_parts();
+    let tenant = app.authorize(&head.headers, Scope::Write)?;
+    Query::none(&head.uri)?;
+    let acknowledgements = acknowledgements(&head.headers)?;
+    let expectation = expectation(&head.headers)?;
+    let text = read_whole(&head.headers, body).await?;
+    let submission = submission(&text)?;
+    Ok(Intent { tenant, acknowledgements, post: Post { submission, expectation } })
 }

@@ -4,19 +4,21 @@ use axum::body::Body;
 use bytes::{Buf, BytesMut};
 use http_body_util::BodyExt;
 use plimsoll_wire::problem::Kind;
+use tokio::time::Instant;
 
-use super::Line;
+use super::{LINE_TIME_MAX, Line};
 use crate::http::error::ApiError;
 use crate::http::extract::submission;
 
 /// The longest line, as that of a single transition's body.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
-/// The most lines of one group: half of what the writer puts into one commit, so that others have a place in it.
-const GROUP_LINES_MAX: usize = 512;
+/// The most lines of one group: a quarter of what the writer puts into one commit, so that others have a place in it
+/// and a batch keeps the writer and the disk busy with different groups.
+const GROUP_LINES_MAX: usize = 256;
 
 /// A group ends with the line that reaches so many bytes.
-const GROUP_BYTES_MAX: usize = 1 << 20;
+const GROUP_BYTES_MAX: usize = 512 << 10;
 
 /// See the module.
 pub(super) struct Lines {
@@ -25,6 +27,8 @@ pub(super) struct Lines {
     buffer: BytesMut,
     /// The bytes of the buffer that hold no line feed.
     searched: usize,
+    /// When the first byte of the unfinished line came; where there is none, when the last line ended.
+    line_began: Instant,
     /// The rest of a line that is too long is on its way.
     skipping: bool,
     state: State,
@@ -45,6 +49,7 @@ impl Lines {
             body,
             buffer: BytesMut::new(),
             searched: 0,
+            line_began: Instant::now(),
             skipping: false,
             state: State::Open,
             group: Vec::new(),
@@ -67,6 +72,11 @@ impl Lines {
         self.state == State::Broken
     }
 
+    /// When a line that is awaited since `since` has to be there: a whole line, however much of it has come.
+    pub(super) fn deadline(&self, since: Instant) -> Instant {
+        self.line_began.max(since) + LINE_TIME_MAX
+    }
+
     /// Whether the group takes more lines, and there may be more.
     pub(super) fn has_room(&self) -> bool {
         self.state == State::Open && self.group.len() < GROUP_LINES_MAX && self.group_bytes < GROUP_BYTES_MAX
@@ -85,6 +95,9 @@ impl Lines {
         match self.body.frame().await {
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
+                    if self.buffer.is_empty() && !self.skipping {
+                        self.line_began = Instant::now();
+                    }
                     self.buffer.extend_from_slice(&data);
                 }
             }
@@ -96,6 +109,9 @@ impl Lines {
 
     /// Moves lines from the buffer to the group.
     fn gather(&mut self) {
+        if self.buffer[self.searched..].contains(&b'\n') {
+            self.line_began = Instant::now();
+        }
         while self.group.len() < GROUP_LINES_MAX && self.group_bytes < GROUP_BYTES_MAX {
             let unsearched = &self.buffer[self.searched..];
             if let Some(at) = unsearched.iter().position(|byte| *byte == b'\n') {

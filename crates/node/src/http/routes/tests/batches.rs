@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 
@@ -141,19 +143,86 @@ async fn a_node_that_stops_ends_batches() {
     assert!(answers.next().await.is_none());
 }
 
+#[tokio::test]
+async fn a_line_that_trickles_in_has_its_time() {
+    let node = Node::new();
+    let (pieces, body) = open_body();
+    pieces.send(line("a", "t-1")).unwrap();
+    let mut answers = node.begin(batch(body)).await.into_body().into_data_stream();
+    assert_eq!(parsed(&answers.next().await.unwrap().unwrap())[0]["status"], 201);
+    tokio::time::pause();
+    let trickle = tokio::spawn(async move {
+        while pieces.send("{".to_owned()).is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let began = tokio::time::Instant::now();
+    let end = answers.next().await.unwrap().unwrap();
+    assert_eq!(parsed(&end)[0]["body"]["type"], "urn:plimsoll:problem:slow-body");
+    assert_eq!(began.elapsed().as_secs(), 30);
+    assert!(answers.next().await.is_none());
+    drop(answers);
+    trickle.await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_batch_waits_for_its_rate() {
+async fn a_batch_flows_at_its_rate() {
     let (node, writer) = Node::without_writer(rate(1, 5));
     std::thread::spawn(move || writer.run());
-    let (pieces, body) = open_body();
-    let four = |from: u32| (from..from + 4).map(|number| line("a", &number.to_string())).collect::<String>();
-    pieces.send(four(0)).unwrap();
+    let lines: String = (0..14).map(|number| line("a", &number.to_string())).collect();
     let began = tokio::time::Instant::now();
+    let answer = node.send(batch(lines)).await;
+    assert_eq!(statuses(&answer), [201; 14]);
+    assert_eq!(began.elapsed().as_secs(), 10, "the burst has room for the request and four lines");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_the_rate() {
+    let (node, _writer) = Node::without_writer(rate(1, 1));
+    let mut answers = node.begin(batch(line("a", "1"))).await.into_body().into_data_stream();
+    let began = tokio::time::Instant::now();
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        node.stop.send(true).unwrap();
+    };
+    let (end, ()) = tokio::join!(answers.next(), stop);
+    assert_eq!(parsed(&end.unwrap().unwrap())[0]["body"]["type"], "urn:plimsoll:problem:not-ready");
+    assert!(answers.next().await.is_none());
+    assert_eq!(began.elapsed(), Duration::from_millis(500));
+}
+
+#[tokio::test]
+async fn a_group_that_is_refused_as_a_whole_ends_the_batch() {
+    let (node, writer) = Node::without_writer(None);
+    drop(writer);
+    let (pieces, body) = open_body();
+    pieces.send(line("a", "t-1") + "nonsense\n" + &line("a", "t-2")).unwrap();
     let mut answers = node.begin(batch(body)).await.into_body().into_data_stream();
-    assert_eq!(parsed(&answers.next().await.unwrap().unwrap()).len(), 4);
-    assert_eq!(began.elapsed(), Duration::ZERO, "the burst has room for it");
-    pieces.send(four(4)).unwrap();
-    let waited = parsed(&answers.next().await.unwrap().unwrap());
-    assert!(waited.iter().all(|line| line["status"] == 201), "{waited:?}");
-    assert_eq!(began.elapsed().as_secs(), 4);
+    let told = parsed(&answers.next().await.unwrap().unwrap());
+    assert_eq!(told.iter().map(|line| line["status"].as_u64().unwrap()).collect::<Vec<_>>(), [503, 400, 503]);
+    assert!(answers.next().await.is_none(), "although the client has not ended");
+}
+
+#[tokio::test]
+async fn a_full_disk_ends_a_batch_and_leaves_no_gap() {
+    let full = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&full);
+    let free_bytes = Arc::new(move || Some(if seen.load(Ordering::Relaxed) { 0 } else { 2 }));
+    // The disk is looked at again as time goes by.
+    let time = AtomicU64::new(1_776_881_051_000_000_000);
+    let wall_clock = Arc::new(move || UnixNanos::new(time.fetch_add(100_000_000, Ordering::Relaxed)));
+    let (node, writer) = Node::on_disk(None, free_bytes, wall_clock);
+    std::thread::spawn(move || writer.run());
+    let pieces = (0..10_000).map(move |number| {
+        if number == 5_000 {
+            full.store(true, Ordering::Relaxed);
+        }
+        Ok::<_, std::io::Error>(Bytes::from(line("a", &number.to_string())))
+    });
+    let answer = node.send(batch(Body::from_stream(stream::iter(pieces)))).await;
+    let statuses = statuses(&answer);
+    let accepted = statuses.iter().take_while(|status| **status == 201).count();
+    assert!((1..10_000).contains(&accepted), "{accepted}");
+    assert!(statuses.len() < 10_000 && accepted < statuses.len());
+    assert!(statuses[accepted..].iter().all(|status| *status == 507 || *status == 503), "nothing after a refusal");
 }

@@ -130,9 +130,18 @@ async fn a_stream_ends_with_its_node() {
 #[tokio::test]
 async fn streams_have_a_bound() {
     let node = Node::new();
-    let streams: Vec<_> = std::iter::from_fn(|| node.app.bounds().event_streams.enter().ok()).collect();
-    assert_eq!(streams.len(), 1_024);
+    let tenant = |name: &str| TenantId::parse(name).unwrap();
+    let streams = &node.app.bounds().event_streams;
+    let take = |name: &str| std::iter::from_fn(|| streams.enter_for(&tenant(name)).ok()).collect::<Vec<_>>();
+    let own = take("one");
+    assert_eq!(own.len(), 512);
+    node.send(changes()).await.problem("rate-limited");
+    let theirs = take("theirs");
+    assert_eq!(theirs.len(), 512);
+    drop(own.into_iter().next());
+    let third = take("third");
+    assert!(!third.is_empty());
     node.send(changes()).await.problem("overloaded");
-    drop(streams);
+    drop((theirs, third));
     Events::open(&node, changes()).await.next().await.unwrap();
 }

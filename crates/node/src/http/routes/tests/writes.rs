@@ -224,7 +224,7 @@ async fn a_store_that_has_ended_says_so() {
     drop(writer);
     let answer = node.post(&transition_of("a", "t", "s")).await;
     assert_eq!(answer.status, 503);
-    answer.problem("not-ready");
+    answer.problem("storage-failed");
 }
 
 #[tokio::test]

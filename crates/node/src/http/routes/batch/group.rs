@@ -1,0 +1,192 @@
+//! A group of lines on its way to the writer and back.
+//!
+//! A group waits for the tenant's rate, and goes on with as many lines as there is rate for: so a batch flows at the
+//! rate, however small that is, and what others post meanwhile takes a share and not its place.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use plimsoll_domain::id::{ArtifactId, TenantId, TransitionId};
+use plimsoll_domain::projection::Expectation;
+use plimsoll_store::error::WriteError;
+use plimsoll_store::projections::Enqueued;
+use plimsoll_store::writer::{Outcome, Post, Series};
+use plimsoll_wire::http::v1::{BatchBody, BatchLine};
+
+use super::Line;
+use crate::http::app::App;
+use crate::http::error::ApiError;
+use crate::http::routes::acceptance;
+
+/// How long the next line waits for the tenant's rate before it and what follows are refused.
+const RATE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// About what the answer of an accepted line occupies.
+const ANSWER_BYTES: usize = 288;
+
+/// Takes the groups of one batch to the writer.
+#[derive(Clone)]
+pub(super) struct Asker {
+    app: App,
+    tenant: TenantId,
+    acknowledgements: u32,
+    series: Series,
+}
+
+/// What became of a group on its way to the writer.
+pub(super) struct Sent {
+    pub(super) waiting: Waiting,
+    /// The lines there was no rate for yet.
+    pub(super) rest: Vec<Line>,
+}
+
+/// Lines whose answers are to come, in order.
+pub(super) struct Waiting {
+    lines: Vec<Named>,
+    fate: Fate,
+}
+
+/// What is remembered of a line: the names it gives, or what is wrong with it.
+type Named = Result<(ArtifactId, TransitionId), ApiError>;
+
+/// What becomes of the lines that could be read.
+enum Fate {
+    /// There are none.
+    Nothing,
+    Enqueued(Enqueued),
+    /// All are refused, and so is everything after them.
+    Refused(ApiError),
+}
+
+/// The answers of a group.
+pub(super) struct Answers {
+    pub(super) text: Vec<u8>,
+    /// Then nothing that comes after the group is decided.
+    pub(super) is_refused_as_a_whole: bool,
+}
+
+impl Asker {
+    pub(super) fn new(app: App, tenant: TenantId, acknowledgements: u32) -> Self {
+        Self { app, tenant, acknowledgements, series: Series::default() }
+    }
+
+    /// Takes to the writer what there is rate for, at least a line; waits for that, and for room at the writer. What
+    /// is cancelled was not sent.
+    pub(super) async fn send(self, mut lines: Vec<Line>) -> Sent {
+        let wanted = u32::try_from(lines.len()).ok().and_then(NonZeroU32::new).expect("a group has 1 to 256 lines");
+        match self.app.rate_limits.take_some(&self.tenant, wanted, RATE_PATIENCE).await {
+            Ok(granted) => {
+                let granted = usize::try_from(granted.get()).expect("no more than was asked for");
+                let rest = lines.split_off(granted);
+                Sent { waiting: self.enqueue(lines).await, rest }
+            }
+            Err(error) => {
+                let lines = lines.into_iter().map(|line| line.map(|line| names(&line.transition))).collect();
+                Sent { waiting: Waiting { lines, fate: Fate::Refused(error) }, rest: Vec::new() }
+            }
+        }
+    }
+
+    async fn enqueue(&self, lines: Vec<Line>) -> Waiting {
+        let mut posts = Vec::with_capacity(lines.len());
+        let lines = lines
+            .into_iter()
+            .map(|line| {
+                let submission = line?;
+                let names = names(&submission.transition);
+                posts.push(Post { submission, expectation: Expectation::Any });
+                Ok(names)
+            })
+            .collect();
+        let fate = if posts.is_empty() {
+            Fate::Nothing
+        } else {
+            match self.app.projections.enqueue(&self.tenant, posts, &self.series).await {
+                Ok(enqueued) => Fate::Enqueued(enqueued),
+                Err(error) => Fate::Refused(error.into()),
+            }
+        };
+        Waiting { lines, fate }
+    }
+
+    /// Counts what the store was not asked for.
+    fn refused(&self, error: ApiError) -> ApiError {
+        self.app.metrics.refused(&error.problem);
+        error
+    }
+}
+
+fn names(transition: &plimsoll_domain::projection::Transition) -> (ArtifactId, TransitionId) {
+    (transition.artifact.clone(), transition.id.clone())
+}
+
+impl Waiting {
+    /// Whether it is known already that nothing after the group is decided.
+    pub(super) const fn is_refused(&self) -> bool {
+        matches!(self.fate, Fate::Refused(_))
+    }
+
+    /// The answers, once the lines are durable or refused.
+    pub(super) async fn answers(self, asker: Asker) -> Answers {
+        let mut is_refused_as_a_whole = self.is_refused();
+        let (mut outcomes, refusal) = match self.fate {
+            Fate::Nothing => (Vec::new().into_iter(), None),
+            Fate::Enqueued(enqueued) => (enqueued.outcomes().await.into_iter(), None),
+            Fate::Refused(error) => (Vec::new().into_iter(), Some(error)),
+        };
+        let mut text = Vec::with_capacity(self.lines.len() * ANSWER_BYTES);
+        for line in self.lines {
+            let (artifact, transition) = match line {
+                Ok(names) => names,
+                Err(error) => {
+                    push_problem(&mut text, asker.refused(error));
+                    continue;
+                }
+            };
+            let outcome: Outcome = match (&refusal, outcomes.next()) {
+                (Some(error), _) => {
+                    push_problem(&mut text, asker.refused(error.clone()));
+                    continue;
+                }
+                (None, outcome) => outcome.expect("there is an outcome for each post"),
+            };
+            is_refused_as_a_whole |= outcome.as_ref().is_err_and(is_of_the_whole_group);
+            match acceptance::settle(&asker.app, outcome, asker.acknowledgements) {
+                Ok(accepted) => {
+                    let body = BatchBody::Accepted(acceptance::body(&artifact, &transition, &accepted));
+                    push_line(&mut text, acceptance::status(&accepted), body);
+                }
+                Err(error) => push_problem(&mut text, error),
+            }
+        }
+        Answers { text, is_refused_as_a_whole }
+    }
+}
+
+/// Whether a write was refused with all of its group, and with everything that follows in its series: for a reason that
+/// is not its own.
+const fn is_of_the_whole_group(error: &WriteError) -> bool {
+    matches!(
+        error,
+        WriteError::Overloaded { .. }
+            | WriteError::DiskFull { .. }
+            | WriteError::MigrationPending { .. }
+            | WriteError::Failed(_)
+    )
+}
+
+/// A line that tells a problem.
+pub(super) fn problem_line(error: ApiError) -> Vec<u8> {
+    let mut text = Vec::new();
+    push_problem(&mut text, error);
+    text
+}
+
+fn push_problem(text: &mut Vec<u8>, error: ApiError) {
+    push_line(text, error.problem.status, BatchBody::Problem(*error.problem));
+}
+
+fn push_line(text: &mut Vec<u8>, status: u16, body: BatchBody) {
+    serde_json::to_writer(&mut *text, &BatchLine { status, body }).expect("texts and numbers are JSON");
+    text.push(b'\n');
+}
