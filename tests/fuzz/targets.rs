@@ -3,9 +3,9 @@
 //! `cargo verify` runs each over its corpus and mutations of it; `cargo fuzz run <target>` in `tests/fuzz` goes on from
 //! there with coverage.
 
+use plimsoll_domain::id::{NodeId, TenantId};
 use plimsoll_domain::projection::{Body, Fact, Submission, Token};
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
-use plimsoll_domain::id::{NodeId, TenantId};
 use plimsoll_wire::http::v1::{PostTransition, ProducedRef};
 use plimsoll_wire::record::v1;
 
@@ -38,7 +38,10 @@ pub(crate) fn token(data: &[u8]) {
     let Ok(token) = Token::parse(text) else { return };
     assert_eq!(token.to_text(), text);
     assert_eq!(token.updated_at().to_text(), text[..35]);
-    let next = Token { stamp: Timestamp { time: UnixNanos::new(token.stamp.time.get().saturating_add(1)), ..token.stamp }, ..token };
+    let next = Token {
+        stamp: Timestamp { time: UnixNanos::new(token.stamp.time.get().saturating_add(1)), ..token.stamp },
+        ..token
+    };
     assert_eq!(next.cmp(&token), next.to_text().as_str().cmp(text));
 }
 

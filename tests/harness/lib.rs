@@ -1,5 +1,6 @@
 //! What the black-box tests stand on: a node as a process, requests to it, and what a test may need of the machine.
 
+pub mod cli;
 pub mod machine;
 pub mod node;
 pub mod trace;

@@ -91,6 +91,7 @@ impl Answer {
 #[derive(Debug)]
 pub struct Start {
     command: Command,
+    listen: String,
 }
 
 impl Start {
@@ -98,10 +99,17 @@ impl Start {
     #[must_use]
     pub fn on(data: &Path) -> Self {
         let mut command = Command::new(binary());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data);
+        command.args(["serve", "--data-dir"]).arg(data);
         let tokens = format!("acme:{TOKEN}:read+write+admin,acme:{READ_TOKEN}:read,other:{OTHER_TOKEN}");
         command.env("PLIMSOLL_TOKENS", tokens);
-        Self { command }
+        Self { command, listen: "127.0.0.1:0".to_owned() }
+    }
+
+    /// At an address that is known before.
+    #[must_use]
+    pub fn at(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.listen);
+        self
     }
 
     /// With more arguments.
@@ -126,6 +134,7 @@ impl Start {
     /// # Panics
     /// If it cannot be started.
     pub fn start(mut self) -> Result<Node, String> {
+        self.command.args(["--listen", &self.listen]);
         let mut process =
             self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary can be started");
         let output = BufReader::new(process.stdout.take().expect("piped"));

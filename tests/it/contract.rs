@@ -177,17 +177,34 @@ fn a_poll_with_the_token_it_knows_waits_for_the_next() {
     let known = format!("\"{}\"", token.as_str().unwrap());
     let at_once = node.send("GET", "/projections/spec/cursor", &[("if-none-match", &known)], &[]);
     assert_eq!((at_once.status, at_once.text.as_str()), (304, ""));
+    let begun = Instant::now();
     let in_time = node.send("GET", "/projections/spec/cursor", &[("if-none-match", &known), ("prefer", "wait=1")], &[]);
     assert_eq!(in_time.status, 304);
+    assert!(begun.elapsed() >= Duration::from_secs(1), "it waits as long as it was asked to");
     thread::scope(|scope| {
         let waiting = scope.spawn(|| {
             node.send("GET", "/projections/spec/cursor", &[("if-none-match", &known), ("prefer", "wait=60")], &[])
         });
+        wait_for_waiter(&node);
         node.post(&transition("spec", "t-2", "b", &[]));
         let answer = waiting.join().unwrap();
         assert_eq!(answer.status, 200);
         assert_ne!(answer.json()["committed_version"], token);
     });
+}
+
+/// Waits until a poll is held open.
+fn wait_for_waiter(node: &Node) {
+    while metric(node, "plimsoll_waiters") < 1.0 {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The sum of a metric over all its labels.
+fn metric(node: &Node, name: &str) -> f64 {
+    let text = node.get("/metrics").text;
+    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 #[test]
@@ -198,6 +215,7 @@ fn a_reader_can_wait_for_its_own_write() {
     thread::scope(|scope| {
         let path = "/projections/spec/cursor?contains=t-1";
         let waiting = scope.spawn(|| node.send("GET", path, &[("prefer", "wait=60")], &[]));
+        wait_for_waiter(&node);
         node.post(&transition("spec", "t-1", "a", &[]));
         assert_eq!(waiting.join().unwrap().status, 200);
     });
@@ -232,7 +250,10 @@ fn cursors_in_bulk_tell_what_is_not_here() {
         node.send("POST", "/projections/cursors", &[("content-type", "application/json")], body.as_bytes())
     };
     let answer = ask(&json!(["spec", "none"])).json();
-    assert_eq!(answer["cursors"]["spec"]["committed_version"], node.get("/projections/spec").json()["committed_version"]);
+    assert_eq!(
+        answer["cursors"]["spec"]["committed_version"],
+        node.get("/projections/spec").json()["committed_version"]
+    );
     assert_eq!(answer["cursors"]["none"], Value::Null);
     let many: Vec<String> = (0..1_001).map(|at| at.to_string()).collect();
     assert_eq!(ask(&json!(many)).problem(), "invalid-field");
@@ -262,7 +283,8 @@ fn events(node: &Node, last: Option<&str>, wanted: usize, between: impl FnOnce()
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let last = last.map(|last| format!("Last-Event-ID: {last}\r\n")).unwrap_or_default();
-    write!(stream, "GET /projections/changes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n{last}\r\n").unwrap();
+    write!(stream, "GET /projections/changes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n{last}\r\n")
+        .unwrap();
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     lines.find(|line| line.starts_with("id:")).expect("the stream begins with its position");
     between();
@@ -350,9 +372,7 @@ fn a_stop_finishes_what_is_in_flight() {
 #[test]
 fn a_tenant_that_asks_too_much_is_told_when_to_come_back() {
     let data = tempfile::tempdir().unwrap();
-    let limits = Start::on(data.path())
-        .variable("PLIMSOLL_RATE_PER_SECOND", "1")
-        .variable("PLIMSOLL_RATE_BURST", "2");
+    let limits = Start::on(data.path()).variable("PLIMSOLL_RATE_PER_SECOND", "1").variable("PLIMSOLL_RATE_BURST", "2");
     let node = limits.start().unwrap();
     let answers: Vec<_> = (0..4).map(|_| node.get("/projections/none/cursor")).collect();
     let refused = answers.iter().find(|answer| answer.status == 429).expect("the fourth in a second is too much");
@@ -367,8 +387,11 @@ fn metrics_count_what_happened() {
     node.post(&transition("spec", "t-1", "a", &[]));
     node.post(&transition("spec", "t-1", "a", &[]));
     node.get("/projections/spec/cursor");
-    let metrics = node.get("/metrics").text;
-    for name in ["plimsoll_http_requests_total", "plimsoll_writes_total", "plimsoll_store_disk_bytes"] {
-        assert!(metrics.contains(name), "{name} in:\n{metrics}");
-    }
+    node.post(&transition("spec", "t-1", "b", &[]));
+    assert_eq!(metric(&node, "plimsoll_writes_total"), 2.0, "one accepted, one repeated");
+    assert_eq!(metric(&node, "plimsoll_writes_refused_total"), 1.0);
+    assert_eq!(metric(&node, "plimsoll_durable_sequence"), 1.0);
+    assert_eq!(metric(&node, "plimsoll_tenant_transitions"), 1.0);
+    assert!(metric(&node, "plimsoll_http_requests_total") >= 4.0);
+    assert!(metric(&node, "plimsoll_store_disk_bytes") > 0.0);
 }

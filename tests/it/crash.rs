@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use plimsoll_tests::machine::rounds;
 use plimsoll_tests::node::{Node, Start};
@@ -38,7 +38,9 @@ pub(crate) fn load(node: Node, known: &Mutex<Acknowledged>, stop: impl FnOnce(No
             let (url, posted) = (&url, &posted);
             scope.spawn(move || emit(url, emitter, known, posted));
         }
+        let begun = Instant::now();
         while posted.load(Ordering::SeqCst) < 200 {
+            assert!(begun.elapsed() < Duration::from_secs(120), "only {posted:?} transitions were acknowledged");
             thread::sleep(Duration::from_millis(1));
         }
         stop(node);

@@ -1,5 +1,6 @@
 //! Tests of the whole: one binary, a module for each area.
 
+mod cli;
 mod contract;
 mod crash;
 mod format;

@@ -12,7 +12,8 @@ const LINES_MAX: usize = 500;
 pub(crate) fn tracked(endings: &[&str]) -> Vec<String> {
     let root = root();
     let listed =
-        command("git", &["-C", &root.to_string_lossy(), "ls-files", "--cached", "--others", "--exclude-standard"]).unwrap();
+        command("git", &["-C", &root.to_string_lossy(), "ls-files", "--cached", "--others", "--exclude-standard"])
+            .unwrap();
     let fits = |path: &&str| endings.is_empty() || endings.iter().any(|ending| path.ends_with(&format!(".{ending}")));
     listed.lines().filter(fits).filter(|path| root.join(path).is_file()).map(str::to_owned).collect()
 }
@@ -62,8 +63,22 @@ fn no_file_names_the_machine_it_was_written_on() {
 #[test]
 fn the_top_level_is_the_one_of_the_map() {
     let allowed = [
-        "crates", "sim", "tests", "deploy", "docs", ".cargo", ".ci", ".gitignore", "CHANGELOG.md", "Cargo.lock",
-        "Cargo.toml", "LICENSE", "README.md", "clippy.toml", "deny.toml", "rustfmt.toml",
+        "crates",
+        "sim",
+        "tests",
+        "deploy",
+        "docs",
+        ".cargo",
+        ".ci",
+        ".gitignore",
+        "CHANGELOG.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "clippy.toml",
+        "deny.toml",
+        "rustfmt.toml",
     ];
     let mut tops: Vec<String> =
         tracked(&[]).iter().map(|path| path.split('/').next().unwrap_or_default().to_owned()).collect();

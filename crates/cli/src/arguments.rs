@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::serve::ServeArguments;
 ///
 /// A node is named by --url or PLIMSOLL_URL; the secret it knows you by goes into PLIMSOLL_TOKEN.
 #[derive(Debug, Parser)]
-#[command(name = "plimsoll", version, arg_required_else_help = true, after_help = exit::TABLE, after_long_help = LONG_HELP)]
+#[command(name = "plimsoll", version, arg_required_else_help = true, after_help = exit::TABLE, after_long_help = long_help())]
 pub(crate) struct Arguments {
     /// What holds for every command.
     #[command(flatten)]
@@ -29,7 +30,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-const LONG_HELP: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   Post a transition, then ask where the artifact stands:
     $ plimsoll post transition.json
@@ -42,18 +43,14 @@ Examples:
     $ plimsoll --output json list --all --status in_review | jq -r .artifact_id
 
   Bring in a year of history, and go on after an interruption:
-    $ plimsoll import history.ndjson --resume history.state
+    $ plimsoll import history.ndjson --resume history.state";
 
-Exit codes:
-  0  done
-  1  failed in another way
-  2  usage, configuration or token
-  3  transient: the same may succeed later
-  4  conflict with what the node has
-  5  not found, or refused";
+fn long_help() -> String {
+    format!("{EXAMPLES}\n\n{}", exit::TABLE)
+}
 
 /// What holds for every command.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct Global {
     /// The node to talk to.
     #[arg(long, global = true, env = "PLIMSOLL_URL", default_value = "http://127.0.0.1:7171", value_name = "URL")]
@@ -72,13 +69,32 @@ pub(crate) struct Global {
     pub(crate) timeout: Duration,
 }
 
+impl fmt::Debug for Global {
+    /// Without the secret.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, token, output, timeout } = self;
+        formatter
+            .debug_struct("Global")
+            .field("url", url)
+            .field("token", &token.as_ref().map(|_| "redacted"))
+            .field("output", output)
+            .field("timeout", timeout)
+            .finish()
+    }
+}
+
 impl Global {
+    /// The secret; an empty one is none.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref().filter(|token| !token.is_empty())
+    }
+
     /// The client these options describe.
     pub(crate) fn client(&self, retry: RetryPolicy) -> Result<Client, ConfigError> {
         let mut builder = Client::builder(&self.url).timeout(self.timeout).retry(retry);
         // A connection is given less, so that "cannot connect" is told from "does not answer".
         builder = builder.connect_timeout(self.timeout.div_f64(2.0).min(Duration::from_secs(3)));
-        if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
+        if let Some(token) = self.token() {
             builder = builder.token(token);
         }
         builder.build()
@@ -114,6 +130,26 @@ Examples:
   $ plimsoll dev
   $ plimsoll dev --data-dir ./plimsoll-dev --engine redb")]
     Dev(DevArguments),
+    /// What asks a node.
+    #[command(flatten)]
+    Data(DataCommand),
+    /// Measure how fast a node is, and how fast it could be
+    Bench(BenchArguments),
+    /// Write completions for a shell
+    #[command(after_help = "\
+Examples:
+  $ plimsoll completions bash > ~/.local/share/bash-completion/completions/plimsoll
+  $ plimsoll completions fish > ~/.config/fish/completions/plimsoll.fish")]
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+/// What to ask a node.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
     /// Post one transition
     ///
     /// Posting the same transition again is harmless: its transition_id names it for ever.
@@ -125,8 +161,13 @@ Example:
     Post(PostArguments),
     /// Post a file of transitions, one a line
     ///
-    /// The file is NDJSON, of any length. Lines are posted in order; a line that is refused is reported and does not
-    /// stop the others. Running it again from the start is safe; with --resume it goes on where it stopped.
+    /// The file is NDJSON, of any length. Lines are posted in order. A line that is refused for good is reported and does
+    /// not stop the others; one that the node cannot take now stops the import there (exit code 3), once trying again has
+    /// not helped. With --resume it then goes on at that line.
+    ///
+    /// Running it again from the start changes nothing where lines were accepted. But a line that was refused may be
+    /// accepted now, after later lines of its artifact, and then decides the status: after refusals, correct and post
+    /// those lines by themselves.
     #[command(after_help = "\
 Example:
   $ plimsoll import history.ndjson --resume history.state --refused refused.ndjson
@@ -190,18 +231,6 @@ Example:
         #[arg(long, value_name = "TOKEN")]
         if_match: Option<String>,
     },
-    /// Measure how fast a node is, and how fast it could be
-    Bench(BenchArguments),
-    /// Write completions for a shell
-    #[command(after_help = "\
-Examples:
-  $ plimsoll completions bash > ~/.local/share/bash-completion/completions/plimsoll
-  $ plimsoll completions fish > ~/.config/fish/completions/plimsoll.fish")]
-    Completions {
-        /// The shell.
-        #[arg(value_enum)]
-        shell: Shell,
-    },
 }
 
 /// What `post` takes.
@@ -227,10 +256,11 @@ pub(crate) struct ImportArguments {
     /// A file of transitions as NDJSON, or - for standard input.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Note progress in this file, and go on from there if it exists. What was imported must not have changed since.
+    /// Note progress in this file, and go on from there if it exists, at the same node with the same token. What was
+    /// imported must not have changed since; the file may have grown.
     #[arg(long, value_name = "STATE_FILE")]
     pub(crate) resume: Option<PathBuf>,
-    /// Write the lines that were refused to this file.
+    /// Write the lines that were refused for good to this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) refused: Option<PathBuf>,
 }
@@ -292,7 +322,14 @@ mod tests {
 
     #[test]
     fn the_long_help_shows_the_table_of_exit_codes() {
-        assert!(LONG_HELP.ends_with(exit::TABLE));
+        assert!(Arguments::command().render_long_help().to_string().contains(exit::TABLE));
+    }
+
+    #[test]
+    fn what_is_printed_for_debugging_holds_no_secret() {
+        let arguments = Arguments::try_parse_from(["plimsoll", "list", "--token", "sesame"]).unwrap();
+        let printed = format!("{arguments:?}");
+        assert!(printed.contains("redacted") && !printed.contains("sesame"), "{printed}");
     }
 
     #[test]

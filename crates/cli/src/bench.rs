@@ -27,12 +27,14 @@ mod timer;
 mod workload;
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use plimsoll_client::wire::http::v1 as wire;
+use serde_json::json;
 
 pub(crate) use arguments::BenchArguments;
 use arguments::{ArtifactArguments, BenchCommand, CompareArguments, FloorArguments, GeneratorArguments, LoadArguments};
@@ -60,7 +62,7 @@ pub(crate) fn run(arguments: &BenchArguments, global: &Global, printer: &mut Pri
         BenchCommand::Post(load) => run_load(load, Mix::Post, global, printer),
         BenchCommand::Mixed(mixed) => run_load(&mixed.load, Mix::Mixed(mixed.reads), global, printer),
         BenchCommand::Batch(batch) => run_load(&batch.load, Mix::Batch(batch.lines), global, printer),
-        BenchCommand::Floor(floor) => Ok(run_floor(floor)?),
+        BenchCommand::Floor(floor) => run_floor(floor, printer),
         BenchCommand::Compare(compare) => run_compare(compare, global, printer),
     }
 }
@@ -83,17 +85,23 @@ fn run_load(arguments: &LoadArguments, mix: Mix, global: &Global, printer: &mut 
     }
 }
 
-fn run_floor(arguments: &FloorArguments) -> Result<()> {
+fn run_floor(arguments: &FloorArguments, printer: &mut Printer) -> Result<(), Failure> {
     let floor = match &arguments.data_dir {
         Some(directory) => Floor::durable(directory)?,
         None => Floor::ParseOnly,
     };
-    let listen = arguments.listen;
+    let listener = TcpListener::bind(arguments.listen)
+        .map_err(|error| Failure::Config { detail: format!("cannot listen on {}: {error}", arguments.listen) })?;
+    listener.set_nonblocking(true).context("cannot listen")?;
+    let url = format!("http://{}", listener.local_addr().context("cannot listen")?);
+    printer.answer(&json!({"url": url}), || format!("serving at {url}"))?;
+    printer.flush()?;
     let serve = move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(floor.serve(listen))
+        runtime.block_on(floor.serve(listener))
     };
-    thread::spawn(serve).join().map_err(|_| anyhow!("the floor panicked"))?
+    let served: Result<()> = thread::spawn(serve).join().map_err(|_| anyhow!("the floor panicked"))?;
+    Ok(served?)
 }
 
 fn run_compare(arguments: &CompareArguments, global: &Global, printer: &mut Printer) -> Result<(), Failure> {
@@ -122,7 +130,7 @@ fn run_compare(arguments: &CompareArguments, global: &Global, printer: &mut Prin
 }
 
 fn node(global: &Global) -> Result<Arc<Target>, Failure> {
-    target(&global.url, global.token.as_deref().filter(|token| !token.is_empty()))
+    target(&global.url, global.token())
 }
 
 fn target(url: &str, token: Option<&str>) -> Result<Arc<Target>, Failure> {

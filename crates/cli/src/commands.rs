@@ -18,7 +18,7 @@ use clap_complete::Shell;
 use plimsoll_client::{Client, RetryPolicy};
 use serde_json::json;
 
-use crate::arguments::{Arguments, Command, Global};
+use crate::arguments::{Arguments, Command, DataCommand, Global};
 use crate::bench;
 use crate::dev;
 use crate::failure::Failure;
@@ -37,43 +37,47 @@ const PATIENCE: RetryPolicy = RetryPolicy {
 
 /// Runs a command.
 pub(crate) fn run(arguments: &Arguments, printer: &mut Printer) -> Result<(), Failure> {
+    let global = &arguments.global;
     match &arguments.command {
-        Command::Completions { shell } => return completions(*shell, printer),
-        Command::Serve(arguments) => return serve::serve(arguments, printer),
-        Command::Dev(arguments) => return dev::dev(arguments, printer),
-        Command::Migrate(arguments) => return migrate::migrate(arguments, printer),
-        Command::Bench(bench) => return bench::run(bench, &arguments.global, printer),
-        _ => {}
-    }
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-    runtime.block_on(async {
-        let client = client(&arguments.command, &arguments.global)?;
-        run_with(&client, arguments, printer).await
-    })
-}
-
-fn client(command: &Command, global: &Global) -> Result<Client, Failure> {
-    let retry = match command {
-        Command::Import(_) => import::RETRY,
-        _ => PATIENCE,
-    };
-    Ok(global.client(retry)?)
-}
-
-pub(crate) async fn run_with(client: &Client, arguments: &Arguments, printer: &mut Printer) -> Result<(), Failure> {
-    match &arguments.command {
-        Command::Post(post) => post::post(client, post, printer).await,
-        Command::Import(import) => import::import(client, import, &arguments.global.url, printer).await,
-        Command::Get { artifact_id } => read::get(client, artifact_id, printer).await,
-        Command::Cursor(cursor) => read::cursor(client, cursor, printer).await,
-        Command::History { artifact_id, pages } => read::history(client, artifact_id, pages, printer).await,
-        Command::List { status, pages } => read::list(client, status.as_deref(), pages, printer).await,
-        Command::Watch { from } => watch::watch(client, from.clone(), printer).await,
-        Command::Delete { artifact_id, if_match } => delete(client, artifact_id, if_match.as_deref(), printer).await,
         Command::Completions { shell } => completions(*shell, printer),
-        Command::Serve(_) | Command::Dev(_) | Command::Migrate(_) | Command::Bench(_) => {
-            unreachable!("what needs no client is run without one")
+        Command::Serve(arguments) => serve::serve(arguments, printer),
+        Command::Dev(arguments) => dev::dev(arguments, printer),
+        Command::Migrate(arguments) => migrate::migrate(arguments, printer),
+        Command::Bench(bench) => bench::run(bench, global, printer),
+        Command::Data(command) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.context("cannot start the runtime")?.block_on(async {
+                let client = global.client(patience(command))?;
+                ask(&client, command, global, printer).await
+            })
+        }
+    }
+}
+
+const fn patience(command: &DataCommand) -> RetryPolicy {
+    match command {
+        DataCommand::Import(_) => import::RETRY,
+        _ => PATIENCE,
+    }
+}
+
+/// Runs a command that asks a node.
+pub(crate) async fn ask(
+    client: &Client,
+    command: &DataCommand,
+    global: &Global,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    match command {
+        DataCommand::Post(post) => post::post(client, post, printer).await,
+        DataCommand::Import(import) => import::import(client, import, global.token(), printer).await,
+        DataCommand::Get { artifact_id } => read::get(client, artifact_id, printer).await,
+        DataCommand::Cursor(cursor) => read::cursor(client, cursor, printer).await,
+        DataCommand::History { artifact_id, pages } => read::history(client, artifact_id, pages, printer).await,
+        DataCommand::List { status, pages } => read::list(client, status.as_deref(), pages, printer).await,
+        DataCommand::Watch { from } => watch::watch(client, from.clone(), printer).await,
+        DataCommand::Delete { artifact_id, if_match } => {
+            delete(client, artifact_id, if_match.as_deref(), printer).await
         }
     }
 }

@@ -9,16 +9,18 @@ use clap::Args;
 use plimsoll_client::wire::http::v1::{PostTransition, ProducedRef};
 use plimsoll_client::{Client, CursorQuery, CursorState, PostOptions, Posted};
 use plimsoll_node::EngineKind;
-use plimsoll_node::config::{Config, Sources};
+use plimsoll_node::config::{Config, LogFormat, Sources};
 use plimsoll_node::environment::Environment;
 use plimsoll_node::node::{Node, RunningNode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
 use crate::printer::Printer;
-use crate::serve::{Signals, failure};
+use crate::serve::{Signals, failed, failure, stop};
+use crate::telemetry;
 
 /// 848 transitions of a real repository's pull requests, in time order.
 const TRACE: &str = include_str!("../data/submitqueue.ndjson");
@@ -38,7 +40,7 @@ pub(crate) struct DevArguments {
     /// Keep the data here, and find it again next time. Without it, the data goes when the node stops.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where to listen. Without it, 127.0.0.1:7171, or any free port if that one is taken.
+    /// Where to listen, on this machine only. Without it, 127.0.0.1:7171, or any free port if that one is taken.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
     /// The engine of a new data directory: fjall, redb or sled.
@@ -48,28 +50,52 @@ pub(crate) struct DevArguments {
 
 /// Starts the node, shows the main job, and stays up until it is told to stop.
 pub(crate) fn dev(arguments: &DevArguments, printer: &mut Printer) -> Result<(), Failure> {
+    check_listen(arguments.listen)?;
     let runtime = Runtime::new().context("cannot start the runtime")?;
-    runtime.block_on(async {
+    let telemetry = telemetry::begin(EnvFilter::new("warn"), LogFormat::Text, runtime.handle())?;
+    let shown = runtime.block_on(async {
         let mut signals = Signals::new().context("cannot take signals")?;
-        let (node, _temporary) = start(arguments).await?;
+        let (mut node, _temporary) = start(arguments).await?;
         let (url, place) = (format!("http://{}", node.local_addr()), place(arguments));
-        let shown = tokio::select! {
+        // To be told to stop is to have done well, also in the middle of the show.
+        let result = tokio::select! {
             biased;
-            _ = signals.next() => None,
-            shown = show(&url, &place, printer) => Some(shown),
+            _ = signals.next() => Ok(()),
+            () = node.ended() => Err(failed()),
+            failure = show_and_stay(&url, &place, printer) => Err(failure),
         };
-        if let Some(Ok(())) = shown {
-            signals.next().await;
-        }
-        node.stop().await.context("the node did not stop cleanly")?;
-        shown.unwrap_or(Ok(()))
-    })
+        stop(node, &mut signals).await.and(result)
+    });
+    telemetry.end();
+    shown
+}
+
+/// The secret is printed in every copy of the program, so nobody else may reach the node.
+fn check_listen(listen: Option<SocketAddr>) -> Result<(), Failure> {
+    match listen {
+        Some(address) if !address.ip().to_canonical().is_loopback() => Err(Failure::Config {
+            detail: format!(
+                "dev serves this machine only, for everybody knows its token: it does not listen on {address}\n  \
+                 For a node that others reach, use plimsoll serve with tokens of your own."
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Shows the main job; gives back why that failed, or else nothing, ever.
+async fn show_and_stay(url: &str, place: &str, printer: &mut Printer) -> Failure {
+    match show(url, place, printer).await {
+        Ok(()) => std::future::pending().await,
+        Err(failure) => failure,
+    }
 }
 
 async fn show(url: &str, place: &str, printer: &mut Printer) -> Result<(), Failure> {
     let client = Client::builder(url).token(SECRET).build()?;
     let mut stage = Stage { client, printer };
-    stage.say(&format!("A node serves at {url}, with its store in {place}.\n"))?;
+    let serving = json!({"url": url, "token": SECRET, "data": place});
+    stage.say(&serving, || format!("A node serves at {url}, with its store in {place}.\n"))?;
     stage.import().await?;
     stage.show().await?;
     stage.leave_open(url)
@@ -116,15 +142,15 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    fn say(&mut self, text: &str) -> Result<(), Failure> {
-        self.printer.raw(format!("{text}\n").as_bytes())?;
+    fn say(&mut self, value: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        self.printer.answer(value, text)?;
         self.printer.flush()
     }
 
-    fn tell(&mut self, status: u16, body: &Value) -> Result<(), Failure> {
-        let body = serde_json::to_string_pretty(body).context("an answer cannot be written as JSON")?;
-        let body = body.replace('\n', "\n  ");
-        self.say(&format!("  {status}\n  {body}\n"))
+    fn tell(&mut self, title: &str, status: u16, body: &Value) -> Result<(), Failure> {
+        let pretty = serde_json::to_string_pretty(body).context("an answer cannot be written as JSON")?;
+        let value = json!({"shows": title, "status": status, "body": body});
+        self.say(&value, || format!("{title}\n  {status}\n  {}\n", pretty.replace('\n', "\n  ")))
     }
 
     async fn import(&mut self) -> Result<(), Failure> {
@@ -135,22 +161,21 @@ impl Stage<'_> {
             .await
             .map_err(|failure| Failure::Request { tried: "import the trace".to_owned(), error: failure.error })?;
         let with = |status: u16| answers.iter().filter(|answer| answer.status == status).count();
-        self.say(&format!(
-            "Imported a real trace, the pull requests of uber/submitqueue: {} transitions accepted, {} known already.\n",
-            with(201),
-            with(200),
-        ))
+        let (accepted, repeated) = (with(201), with(200));
+        self.say(&json!({"imported": {"accepted": accepted, "repeated": repeated}}), || {
+            format!(
+                "Imported a real trace, the pull requests of uber/submitqueue: {accepted} transitions accepted, \
+                 {repeated} known already.\n"
+            )
+        })
     }
 
     async fn show(&mut self) -> Result<(), Failure> {
         let opened = self.opening().await?;
-        self.say(
-            "1. A transition: smugglr says that a spec went into review, and that its pull request is being opened.",
-        )?;
-        self.post(&opened).await?;
-        self.say("2. The same again, as a retry whose first answer was lost: nothing changes.")?;
-        self.post(&opened).await?;
-        self.say("3. A resolved ref under a key that nobody opened: refused.")?;
+        let title =
+            "1. A transition: smugglr says that a spec went into review, and that its pull request is being opened.";
+        self.post(title, &opened).await?;
+        self.post("2. The same again, as a retry whose first answer was lost: nothing changes.", &opened).await?;
         let unknown = PostTransition {
             transition_id: format!("{}-unknown", opened.transition_id),
             produced_refs: vec![ProducedRef::Resolved {
@@ -162,10 +187,9 @@ impl Stage<'_> {
             }],
             ..opened
         };
-        self.post(&unknown).await?;
-        self.say("4. The cursor: ctrl asks whether what it shows is stale.")?;
+        self.post("3. A resolved ref under a key that nobody opened: refused.", &unknown).await?;
         if let Some(cursor) = self.cursor(ARTIFACT).await? {
-            self.tell(200, &cursor)?;
+            self.tell("4. The cursor: ctrl asks whether what it shows is stale.", 200, &cursor)?;
         }
         Ok(())
     }
@@ -196,15 +220,12 @@ impl Stage<'_> {
         }
     }
 
-    async fn post(&mut self, transition: &PostTransition) -> Result<(), Failure> {
+    async fn post(&mut self, title: &str, transition: &PostTransition) -> Result<(), Failure> {
         match self.client.post_transition(transition, &PostOptions::default()).await {
-            Ok(Posted::Accepted(body)) => self.tell(201, &json!(body)),
-            Ok(Posted::Repeated(body)) => self.tell(200, &json!(body)),
+            Ok(Posted::Accepted(body)) => self.tell(title, 201, &json!(body)),
+            Ok(Posted::Repeated(body)) => self.tell(title, 200, &json!(body)),
             Err(error) => match error.problem() {
-                Some(problem) => {
-                    let (status, body) = (problem.status, json!(problem));
-                    self.tell(status, &body)
-                }
+                Some(problem) => self.tell(title, problem.status, &json!(problem)),
                 None => Err(Failure::Request { tried: "post a transition".to_owned(), error }),
             },
         }
@@ -212,11 +233,33 @@ impl Stage<'_> {
 
     fn leave_open(&mut self, url: &str) -> Result<(), Failure> {
         let authorization = format!("-H 'Authorization: Bearer {SECRET}'");
-        self.say(&format!(
-            "The node stays up until Ctrl-C.\n\n  url    {url}\n  token  {SECRET}\n  docs   {url}/docs\n\nTry:\n\n  \
-             curl {authorization} {url}/projections/{ARTIFACT}/cursor\n\n  \
-             curl {authorization} '{url}/projections?status=in_review&limit=3'\n\n  \
-             curl {authorization} -N {url}/projections/changes\n"
-        ))
+        let tries = [
+            format!("curl {authorization} {url}/projections/{ARTIFACT}/cursor"),
+            format!("curl {authorization} '{url}/projections?status=in_review&limit=3'"),
+            format!("curl {authorization} -N {url}/projections/changes"),
+        ];
+        let value = json!({"url": url, "token": SECRET, "docs": format!("{url}/docs"), "try": tries});
+        self.say(&value, || {
+            format!(
+                "The node stays up until Ctrl-C.\n\n  url    {url}\n  token  {SECRET}\n  docs   {url}/docs\n\nTry:\n\n  {}\n",
+                tries.join("\n\n  ")
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_served_with_a_token_that_everybody_knows() {
+        for address in ["0.0.0.0:7171", "[::]:0", "192.0.2.7:7171", "[::ffff:192.0.2.7]:1"] {
+            let refused = check_listen(Some(address.parse().unwrap())).unwrap_err();
+            assert!(matches!(refused, Failure::Config { detail } if detail.contains("plimsoll serve")), "{address}");
+        }
+        for address in ["127.0.0.1:0", "127.8.9.10:7171", "[::1]:7171", "[::ffff:127.0.0.1]:1"] {
+            assert!(check_listen(Some(address.parse().unwrap())).is_ok(), "{address}");
+        }
     }
 }

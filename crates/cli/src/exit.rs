@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use plimsoll_client::wire::problem::Problem;
+use plimsoll_client::wire::problem::{Kind, Problem};
 use plimsoll_client::{Cause, Error};
 
 /// What the exit code says.
@@ -51,9 +51,11 @@ impl Exit {
         }
     }
 
-    /// The exit code of a problem: a matter of its status alone, so that kinds of later versions have one too.
+    /// The exit code of a problem: a matter of its status, so that kinds of later versions have one too. A full disk alone
+    /// is told from the other 507s: writes are taken again once there is room, and the request need not change.
     pub(crate) fn of_problem(problem: &Problem) -> Self {
         match problem.status {
+            507 if problem.known_kind() == Some(Kind::DiskFull) => Self::Transient,
             401 | 403 => Self::Config,
             409 | 412 => Self::Conflict,
             408 | 429 | 500 | 502..=504 => Self::Transient,
@@ -66,7 +68,6 @@ impl Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plimsoll_client::wire::problem::Kind;
 
     #[test]
     fn every_kind_of_problem_has_its_exit_code() {
@@ -85,6 +86,7 @@ mod tests {
                 | Kind::Overloaded
                 | Kind::StorageFailed
                 | Kind::NotYetReplicated
+                | Kind::DiskFull
                 | Kind::UnderReplicated => Exit::Transient,
                 _ => Exit::Refused,
             };

@@ -1,5 +1,7 @@
 //! Why a command failed: what was tried, why it failed, what to do.
 
+use std::fmt;
+
 use plimsoll_client::wire::problem::{Kind, Problem};
 use plimsoll_client::{Cause, ConfigError, Error, Outcome};
 use serde_json::{Value, json};
@@ -25,6 +27,8 @@ pub(crate) enum Failure {
     Input(Problem),
     /// Some lines of an import were refused, as was reported already.
     Lines(Exit),
+    /// A server to measure cannot be reached, or stopped answering.
+    Unreachable(Unreachable),
     /// Whoever read the output has had enough: no failure of ours.
     ClosedPipe,
     /// The world failed: a disk, a terminal.
@@ -39,9 +43,25 @@ impl From<ConfigError> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Other(error)
+        error.downcast().map_or_else(Self::Other, Self::Unreachable)
     }
 }
+
+/// A server that cannot be reached, or that stopped answering; a part of [`Failure`] that can travel in an
+/// [`anyhow::Error`].
+#[derive(Debug)]
+pub(crate) struct Unreachable {
+    /// Which one, and how it failed.
+    pub(crate) detail: String,
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for Unreachable {}
 
 impl Failure {
     /// Makes a failure of a request's error.
@@ -56,6 +76,7 @@ impl Failure {
             Self::Config { .. } => Exit::Config,
             Self::Input(problem) => Exit::of_problem(problem),
             Self::Lines(exit) => *exit,
+            Self::Unreachable(_) => Exit::Transient,
             Self::ClosedPipe => Exit::Done,
             Self::Other(_) => Exit::Other,
         }
@@ -83,6 +104,7 @@ impl Failure {
             }
             Self::Config { detail } => format!("{detail}\n  See: plimsoll --help"),
             Self::Input(problem) => format!("{}\n  problem: {}", problem.detail, problem.kind),
+            Self::Unreachable(unreachable) => unreachable.to_string(),
             Self::Lines(_) | Self::ClosedPipe => return None,
             Self::Other(error) => format!("{error:#}"),
         })
@@ -97,7 +119,7 @@ impl Failure {
                 cause @ Cause::InvalidArgument { .. } => {
                     own("invalid-argument", "An argument cannot be sent", cause.to_string())
                 }
-                cause @ Cause::Connect(_) => own("unreachable", "The node cannot be reached", source_chain(cause)),
+                cause @ Cause::Connect(_) => own("unreachable", UNREACHABLE, source_chain(cause)),
                 cause @ Cause::Timeout { .. } => own("timeout", "The node did not answer in time", cause.to_string()),
                 cause @ Cause::Dropped(_) => own("connection-lost", "The connection broke", source_chain(cause)),
                 cause @ (Cause::UnexpectedAnswer { .. } | Cause::AnswerTooLarge { .. }) => {
@@ -106,11 +128,14 @@ impl Failure {
             },
             Self::Config { detail } => own("config", "The configuration cannot work", detail.clone()),
             Self::Input(problem) => json!(problem),
+            Self::Unreachable(unreachable) => own("unreachable", UNREACHABLE, unreachable.to_string()),
             Self::Lines(_) | Self::ClosedPipe => return None,
             Self::Other(error) => own("failed", "The command failed", format!("{error:#}")),
         })
     }
 }
+
+const UNREACHABLE: &str = "The node cannot be reached";
 
 fn source_chain(cause: &Cause) -> String {
     match cause {
@@ -142,6 +167,7 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Some(Kind::PositionGone) => {
             hints.push("Read the state anew (plimsoll list --all), then watch without --from.");
         }
+        Some(Kind::UnderReplicated) => hints.push("Without --ack it need not be on other members first."),
         Some(Kind::NotYetReplicated) => hints.push("Wait longer: --wait takes up to 60 seconds."),
         _ if error.is_transient() => hints.push("The same command may succeed later."),
         _ => {}

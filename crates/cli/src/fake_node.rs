@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 
 use clap::Parser as _;
@@ -18,14 +20,16 @@ use plimsoll_client::wire::problem::{Kind, Problem};
 use plimsoll_client::{Client, Connecting, Connection, RetryPolicy};
 use serde_json::{Value, json};
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Command};
 use crate::commands;
 use crate::exit::Exit;
 use crate::printer::Printer;
 
-/// Accepts transitions; refuses the status `bad` (422) and the status `taken` (409).
-#[derive(Default)]
+/// Accepts transitions; refuses the status `bad` (422) and the status `taken` (409). With one that names a passing
+/// problem (`rate-limited`, `overloaded`, `disk-full`) it ends a batch, as long as it is busy.
 pub(crate) struct FakeNode {
+    node_id: &'static str,
+    pub(crate) is_busy: AtomicBool,
     transitions: Mutex<BTreeMap<String, PostTransition>>,
     /// How many requests are answered before every one is 401.
     pub(crate) requests_left: Mutex<Option<u32>>,
@@ -41,7 +45,22 @@ pub(crate) struct Run {
 
 impl FakeNode {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+        Self::named("00c0ffee00c0ffee")
+    }
+
+    pub(crate) fn named(node_id: &'static str) -> Arc<Self> {
+        Arc::new(Self {
+            node_id,
+            is_busy: AtomicBool::new(true),
+            transitions: Mutex::default(),
+            requests_left: Mutex::default(),
+            requests: Mutex::default(),
+        })
+    }
+
+    /// How many batches were posted.
+    pub(crate) fn batches(&self) -> usize {
+        self.requests.lock().unwrap().iter().filter(|path| path.ends_with("/batch")).count()
     }
 
     pub(crate) fn transitions_held(&self) -> usize {
@@ -59,7 +78,11 @@ impl FakeNode {
             .unwrap();
         let (answers, remarks) = (Buffer::default(), Buffer::default());
         let mut printer = Printer::new(arguments.global.output, answers.clone(), remarks.clone());
-        let exit = match commands::run_with(&client, &arguments, &mut printer).await {
+        let result = match &arguments.command {
+            Command::Data(command) => commands::ask(&client, command, &arguments.global, &mut printer).await,
+            _ => commands::run(&arguments, &mut printer),
+        };
+        let exit = match result {
             Ok(()) => Exit::Done,
             Err(failure) => {
                 printer.failure(&failure);
@@ -84,6 +107,9 @@ impl FakeNode {
         let path = head.uri.path_and_query().unwrap().to_string();
         self.requests.lock().unwrap().push(path.clone());
         let body = body.collect().await.unwrap().to_bytes();
+        if path == "/healthz" {
+            return Ok(answer(200, json!({"status": "ok", "version": "0", "node_id": self.node_id}).to_string()));
+        }
         if let Some(left) = self.requests_left.lock().unwrap().as_mut() {
             if *left == 0 {
                 return Ok(answer(401, json!(Problem::new(Kind::Unauthenticated, "no such token")).to_string()));
@@ -92,8 +118,15 @@ impl FakeNode {
         }
         let (status, text) = match (head.method, path.as_str()) {
             (Method::POST, "/projections/transitions/batch") => {
-                let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-                (200, lines.map(|line| format!("{}\n", line_of(&self.post(line)))).collect())
+                let mut answers = String::new();
+                for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                    let (status, body) = self.post(line);
+                    answers.push_str(&format!("{}\n", json!({"status": status, "body": body})));
+                    if status == 429 || status == 503 || body["type"] == Kind::DiskFull.uri().as_str() {
+                        break;
+                    }
+                }
+                (200, answers)
             }
             (Method::POST, "/projections/transitions") => {
                 let (status, body) = self.post(&body);
@@ -117,6 +150,9 @@ impl FakeNode {
         match transition.status.as_str() {
             "bad" => return problem(Kind::InvalidField),
             "taken" => return problem(Kind::TransitionConflict),
+            "rate-limited" if self.is_busy.load(SeqCst) => return problem(Kind::RateLimited),
+            "overloaded" if self.is_busy.load(SeqCst) => return problem(Kind::Overloaded),
+            "disk-full" if self.is_busy.load(SeqCst) => return problem(Kind::DiskFull),
             _ => {}
         }
         let id = transition.transition_id.clone();
@@ -125,10 +161,6 @@ impl FakeNode {
         let before = self.transitions.lock().unwrap().insert(id, transition);
         (if before.is_some() { 200 } else { 201 }, body)
     }
-}
-
-fn line_of((status, body): &(u16, Value)) -> Value {
-    json!({"status": status, "body": body})
 }
 
 fn answer(status: u16, text: String) -> Response<Full<Bytes>> {

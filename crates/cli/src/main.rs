@@ -15,6 +15,7 @@ mod import;
 mod migrate;
 mod printer;
 mod serve;
+mod telemetry;
 
 use std::process::ExitCode;
 

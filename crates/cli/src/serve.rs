@@ -5,13 +5,13 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
-use plimsoll_node::config::{self, Config, LogFormat, SETTINGS, Setting, Sources};
+use plimsoll_node::config::{self, Config, SETTINGS, Setting, Sources};
 use plimsoll_node::environment::Environment;
 use plimsoll_node::node::{Node, RunningNode, StartError};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -21,6 +21,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
 use crate::printer::Printer;
+use crate::telemetry;
 
 /// The flag that names the file of settings, and the variable that does.
 const FILE: &str = "config";
@@ -74,20 +75,26 @@ impl FromArgMatches for ServeArguments {
 
 /// Serves until SIGTERM or SIGINT. The process has no other use meanwhile.
 pub(crate) fn serve(arguments: &ServeArguments, printer: &mut Printer) -> Result<(), Failure> {
-    let config = load(arguments)?;
-    log_to_stderr(&config)?;
-    for name in config::unknown_variables(variables().iter().map(|(name, _)| name.as_str())) {
+    let variables = variables(std::env::vars_os())?;
+    let config = load(arguments, &variables)?;
+    let filter = EnvFilter::try_new(&config.log)
+        .map_err(|error| Failure::Config { detail: format!("log: {:?} is no filter: {error}", config.log) })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
+    let telemetry = telemetry::begin(filter, config.log_format, runtime.handle())?;
+    for name in config::unknown_variables(variables.iter().map(|(name, _)| name.as_str())) {
         tracing::warn!(name, "the variable is no setting, and is passed over");
     }
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
     raise_descriptor_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(run(&config, printer))
+    let served = runtime.block_on(run(&config, printer));
+    telemetry.end();
+    served
 }
 
-fn load(arguments: &ServeArguments) -> Result<Config, Failure> {
+fn load(arguments: &ServeArguments, variables: &[(String, String)]) -> Result<Config, Failure> {
     let file = match &arguments.file {
         None => None,
         Some(path) => {
@@ -96,25 +103,26 @@ fn load(arguments: &ServeArguments) -> Result<Config, Failure> {
             Some((path.clone(), text))
         }
     };
-    let sources = Sources { file, variables: variables(), flags: arguments.flags.clone() };
+    let sources = Sources { file, variables: variables.to_vec(), flags: arguments.flags.clone() };
     Config::load(&sources).map_err(|error| Failure::Config { detail: error.to_string() })
 }
 
-/// The variables of the process. One that is not Unicode cannot be a setting.
-fn variables() -> Vec<(String, String)> {
-    let unicode = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-    std::env::vars_os().filter_map(unicode).collect()
-}
-
-fn log_to_stderr(config: &Config) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&config.log)
-        .map_err(|error| Failure::Config { detail: format!("log: {:?} is no filter: {error}", config.log) })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    let installed = match config.log_format {
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).try_init(),
-    };
-    installed.map_err(|error| Failure::Other(anyhow!("cannot write a log: {error}")))
+/// The variables of the process. One of ours that is not Unicode is refused: it was meant to say something.
+fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<(String, String)>, Failure> {
+    let mut variables = Vec::new();
+    for (name, value) in all {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => variables.push((name, value)),
+            (Ok(name), Err(_)) if name.starts_with("PLIMSOLL_") => {
+                return Err(Failure::Config { detail: format!("the value of {name} is not Unicode") });
+            }
+            (Err(name), _) if name.as_encoded_bytes().starts_with(b"PLIMSOLL_") => {
+                return Err(Failure::Config { detail: format!("the name of the variable {name:?} is not Unicode") });
+            }
+            _ => {}
+        }
+    }
+    Ok(variables)
 }
 
 /// Each connection takes a descriptor, and the usual limit of 1024 is a fourth of what a node may serve.
@@ -145,18 +153,28 @@ async fn run(config: &Config, printer: &mut Printer) -> Result<(), Failure> {
         Some(signal) => tracing::info!(signal, "stopping"),
         None => tracing::error!("the node has failed; stopping"),
     }
-    tokio::select! {
-        biased;
-        stopped = node.stop() => stopped.map_err(|error| Failure::Other(error.into()))?,
-        signal = signals.next() => return Err(Failure::Other(anyhow!("{signal} came again: stopped without waiting"))),
-    }
+    stop(node, &mut signals).await?;
     match told {
         Some(_) => {
             tracing::info!("stopped");
             Ok(())
         }
-        None => Err(Failure::Other(anyhow!("the node has failed; see its log"))),
+        None => Err(failed()),
     }
+}
+
+/// Stops a node; a signal meanwhile ends the waiting.
+pub(crate) async fn stop(node: RunningNode, signals: &mut Signals) -> Result<(), Failure> {
+    tokio::select! {
+        biased;
+        stopped = node.stop() => stopped.map_err(|error| Failure::Other(error.into())),
+        signal = signals.next() => Err(Failure::Other(anyhow!("{signal} came again: stopped without waiting"))),
+    }
+}
+
+/// A node that ended without being told to.
+pub(crate) fn failed() -> Failure {
+    Failure::Other(anyhow!("the node has failed; see its log"))
 }
 
 async fn start(config: &Config) -> Result<RunningNode, StartError> {
@@ -210,6 +228,8 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
     use clap::Parser;
 
     use super::*;
@@ -246,7 +266,20 @@ mod tests {
     fn a_file_that_is_not_there_is_a_matter_of_configuration() {
         let parent = tempfile::tempdir().unwrap();
         let arguments = ServeArguments { file: Some(parent.path().join("none.toml")), flags: Vec::new() };
-        let failure = load(&arguments).unwrap_err();
+        let failure = load(&arguments, &[]).unwrap_err();
         assert!(matches!(&failure, Failure::Config { detail } if detail.contains("none.toml")), "{failure:?}");
+    }
+
+    #[test]
+    fn a_variable_of_ours_that_is_not_unicode_is_refused_and_one_of_others_passed_over() {
+        let not_unicode = || OsString::from_vec(vec![0xff]);
+        let others =
+            [("LANG".into(), not_unicode()), (not_unicode(), "x".into()), ("PLIMSOLL_LISTEN".into(), "x".into())];
+        let expected = vec![("PLIMSOLL_LISTEN".to_owned(), "x".to_owned())];
+        assert_eq!(variables(others.into_iter()).unwrap(), expected);
+        let value = variables([("PLIMSOLL_TOKENS".into(), not_unicode())].into_iter()).unwrap_err();
+        assert!(matches!(value, Failure::Config { detail } if detail.contains("PLIMSOLL_TOKENS")));
+        let name = OsString::from_vec(b"PLIMSOLL_\xff".to_vec());
+        assert!(matches!(variables([(name, "x".into())].into_iter()), Err(Failure::Config { .. })));
     }
 }

@@ -3,7 +3,8 @@
 //! Order matters within an artifact: of two transitions the one accepted later decides the status. So the lines that
 //! need another attempt go in their order, and a line is *not* sent again once a later transition of its artifact was
 //! accepted: it would be stamped after that one and put an old status over a newer. Such a line keeps its transient
-//! answer, for its owner to look at.
+//! answer, for its owner to look at. A node ends a batch at the first line that it may take later, so that this hardly
+//! happens: what follows has no answer, and goes with that line into the next attempt.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -18,7 +19,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use plimsoll_wire::http::v1::{BatchBody, BatchLine};
-use plimsoll_wire::problem::Problem;
+use plimsoll_wire::problem::{Kind, Problem};
 use serde::Deserialize;
 
 use crate::call::{Client, History, Repeat};
@@ -45,8 +46,9 @@ const PATH: &str = "/projections/transitions/batch";
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct BatchFailure {
-    /// The answers there are, by line; `None` where the outcome is unknown, or the answer was transient to the last.
-    /// Posting the whole batch again is safe while those lines have no later transition of the same artifact.
+    /// The answers there are, by line; `None` where the outcome is unknown, or the line may be taken later. Go on at the
+    /// first `None`. What stands before it is answered: a line that was refused there must not be posted again once a
+    /// later transition of its artifact was accepted.
     pub answers: Vec<Option<BatchLine>>,
     /// What ended it.
     #[source]
@@ -57,8 +59,8 @@ impl Client {
     /// Posts transitions, one JSON text a line, and gives one answer a line. What was not answered, or with something
     /// that may pass, is posted again.
     ///
-    /// An answer is transient (429, 503 and their like) only where the line must not be sent again: see the module's
-    /// first paragraph. At most [`BATCH_LINES_MAX`] lines, each without a line feed and not empty.
+    /// An answer is transient (429, 503 and their like) only where the line must not be sent again, as a later transition
+    /// of its artifact was accepted. At most [`BATCH_LINES_MAX`] lines, each without a line feed and not empty.
     ///
     /// # Errors
     /// The batch was refused as a whole, or the retry policy ended: what was answered comes with the error.
@@ -102,9 +104,13 @@ impl Client {
         }
         let mut answers = self.open_batch(pieces(body.freeze())).await?;
         let mut due = sent.iter();
+        let mut is_ended = false;
         while let Some(answer) = answers.next_line().await? {
             match (due.next(), &answer.body) {
-                (Some(index), _) => round.answers[*index] = Some(answer),
+                (Some(index), _) => {
+                    is_ended = may_be_taken_later(&answer);
+                    round.answers[*index] = Some(answer);
+                }
                 // A node that stops says so in a line of its own, wherever it is.
                 (None, BatchBody::Problem(_)) => break,
                 (None, BatchBody::Accepted(_)) => {
@@ -115,6 +121,8 @@ impl Client {
         }
         match due.next() {
             None => Ok(()),
+            // The node ended the batch there; the round knows why.
+            Some(_) if is_ended => Ok(()),
             Some(_) => Err(Cause::Dropped(TransportError::ended()).into()),
         }
     }
@@ -124,21 +132,6 @@ impl Client {
     async fn ask_refusal(&self) -> Option<Failure> {
         let refusal = self.open_batch(stream::empty()).await.err()?;
         matches!(refusal.cause, Cause::Problem(_)).then_some(refusal)
-    }
-
-    /// Posts a stream of NDJSON of any length, in bounded memory, and gives the answers as they come, in order.
-    ///
-    /// A stream cannot be sent twice, so there is one attempt: after an error, post again what was not answered. A
-    /// refusal of the whole batch may be lost when the node closes before it has read a long body; it then shows as
-    /// [`Cause::Dropped`].
-    ///
-    /// # Errors
-    /// The batch was refused as a whole, or no node answered.
-    pub async fn post_batch_stream<S>(&self, body: S) -> Result<BatchAnswers, Error>
-    where
-        S: Stream<Item = Bytes> + Send + 'static,
-    {
-        self.open_batch(body).await.map_err(sent_once)
     }
 
     async fn open_batch<S>(&self, body: S) -> Result<BatchAnswers, Failure>
@@ -178,28 +171,16 @@ fn is_cut_off(cause: &Cause) -> bool {
     }
 }
 
-fn sent_once(failure: Failure) -> Error {
-    let outcome = failure.cause.outcome();
-    Error::new(failure, outcome, 1)
-}
-
-/// The answers to [`Client::post_batch_stream`], as they come.
-pub struct BatchAnswers {
+/// The answers to a batch, as they come.
+struct BatchAnswers {
     lines: Lines,
     silence: Duration,
     sent: Arc<AtomicU64>,
 }
 
 impl BatchAnswers {
-    /// The answer to the next line; `None` when the node has answered all it received. Cancelling loses nothing.
-    ///
-    /// # Errors
-    /// The connection broke, or was silent both ways for the client's timeout and a minute: the outcome of the lines that were not
-    /// answered is unknown.
-    pub async fn next(&mut self) -> Result<Option<BatchLine>, Error> {
-        self.next_line().await.map_err(|cause| sent_once(cause.into()))
-    }
-
+    /// The answer to the next line; `None` when the node has answered all it received. A connection that is silent both
+    /// ways for too long is given up.
     async fn next_line(&mut self) -> Result<Option<BatchLine>, Cause> {
         let silence = self.silence;
         let line = unless_silent(silence, || self.sent.load(Ordering::Relaxed), self.lines.next())
@@ -221,8 +202,7 @@ impl Round {
     /// Decides which lines that were sent stay open: those without an answer, and those with a transient one that no
     /// later transition of the same artifact has overtaken.
     fn settle(&mut self, lines: &[Bytes]) {
-        let is_done =
-            |answer: &Option<BatchLine>| answer.as_ref().is_some_and(|line| !is_transient_status(line.status));
+        let is_done = |answer: &Option<BatchLine>| answer.as_ref().is_some_and(|line| !may_be_taken_later(line));
         if self.open.iter().all(|index| is_done(&self.answers[*index])) {
             self.open.clear();
             return;
@@ -262,6 +242,13 @@ impl Round {
         }
         self.answers
     }
+}
+
+/// Whether a line was refused for a reason that may pass: then nothing after it must be taken before it. A full disk does
+/// not pass by itself, so it is not waited for; but the line is not refused for good either.
+fn may_be_taken_later(answer: &BatchLine) -> bool {
+    let BatchBody::Problem(problem) = &answer.body else { return false };
+    is_transient_status(answer.status) || problem.known_kind() == Some(Kind::DiskFull)
 }
 
 fn artifact_id(line: &[u8]) -> Option<String> {

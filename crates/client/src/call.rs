@@ -171,7 +171,7 @@ impl History {
         let outcome = failure.cause.outcome();
         self.outcome = self.outcome.max(outcome);
         let may_repeat = failure.cause.is_transient()
-            && !is_end_of_wait(&failure.cause)
+            && !is_last_word(&failure.cause)
             && (repeat != Repeat::IfNotApplied || outcome == Outcome::NotApplied);
         if !may_repeat {
             return Decision::GiveUp;
@@ -190,9 +190,11 @@ impl History {
     }
 }
 
-/// The caller said how long to wait for a transition to arrive; waiting again would be longer than that.
-fn is_end_of_wait(cause: &Cause) -> bool {
-    matches!(cause, Cause::Problem(problem) if problem.known_kind() == Some(Kind::NotYetReplicated))
+/// The caller said how long to wait for a transition to arrive; waiting again would be longer than that. And a transition
+/// that is on too few disks stands: it goes on replicating, whether it is posted again or not.
+fn is_last_word(cause: &Cause) -> bool {
+    let Cause::Problem(problem) = cause else { return false };
+    matches!(problem.known_kind(), Some(Kind::NotYetReplicated | Kind::UnderReplicated))
 }
 
 /// Decodes a successful answer.

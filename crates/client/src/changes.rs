@@ -1,8 +1,10 @@
 //! Following the change feed.
 //!
-//! A follower remembers the position of the last event it handed out, and resumes from there on a new connection. So
-//! each change after the first connection is seen, in order, unless the node no longer knows the position
-//! (`position-gone`): then the follower ends, for only its owner can say how to catch up.
+//! A follower remembers the last position it was told, and resumes from there on a new connection. A node tells one as
+//! soon as it is connected, so each change after that is seen, in order. There are two gaps. A connection that breaks
+//! before the first position leaves nothing to resume from: the next one begins at the node's present, and what changed
+//! in between is not told. And where the node no longer knows the position (`position-gone`) the follower ends, for only
+//! its owner can say how to catch up.
 
 use std::time::Duration;
 
@@ -35,7 +37,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(45);
 const STEADY: Duration = Duration::from_secs(15);
 
 impl Client {
-    /// Follows the change feed, from after `position` or else from where the node begins.
+    /// Follows the change feed, from after `position`; without one, from the present of the first connection that lives
+    /// until the node has told its position: see [`Changes::position`].
     #[must_use]
     pub fn changes(&self, position: Option<String>) -> Changes {
         Changes { client: self.clone(), position, stream: None, outage: None, resume_at: None }
@@ -60,7 +63,8 @@ struct Stream {
 }
 
 impl Changes {
-    /// The position after the last event that was handed out.
+    /// The position to resume after: that of the last event handed out, or a later one that the node told without an
+    /// event. `None` until a node has told one: only changes after that are certain to be seen.
     #[must_use]
     pub fn position(&self) -> Option<&str> {
         self.position.as_deref()

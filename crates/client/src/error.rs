@@ -125,7 +125,7 @@ pub enum Cause {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// The answer is larger than this client reads. A write was applied; retrying gives the same.
+    /// The answer is larger than this client reads. A write may have been applied; retrying gives the same.
     #[error("the answer is larger than {limit_bytes} bytes")]
     AnswerTooLarge {
         /// The bound.

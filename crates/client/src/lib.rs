@@ -4,9 +4,9 @@
 //! attempt ends in an [`Outcome`]; what is repeated, and how an answer to a repeated request is read, follows from it:
 //!
 //! - **Reads** are repeated after anything that may pass.
-//! - **Posts of transitions** are repeated likewise: a transition is named by its `transition_id`, so the node answers
-//!   a repetition with what it answered before. Under a [`Precondition`] a 412 to a repetition proves nothing, for the
-//!   first attempt may itself have moved the artifact: the client then asks whether the transition is there.
+//! - **Posts of transitions** are repeated likewise: a transition is named by its `transition_id`, and a node recognises
+//!   a repetition before it looks at a [`Precondition`]. Only `under-replicated` is not repeated: the transition stands,
+//!   and what it waits for is not brought nearer by asking.
 //! - **Deletes** are repeated only when the earlier attempt certainly did nothing, or under a token: a delete that is
 //!   applied twice would retire work that came in between.
 //!
@@ -43,7 +43,7 @@ pub mod sse;
 mod tests;
 mod transport;
 
-pub use batch::{BATCH_LINES_MAX, BatchAnswers, BatchFailure};
+pub use batch::{BATCH_LINES_MAX, BatchFailure};
 pub use builder::{Builder, ConfigError};
 pub use call::Client;
 pub use changes::{ChangeEvent, Changes};

@@ -8,7 +8,6 @@ use plimsoll_wire::http::v1::{Accepted, PostTransition};
 use plimsoll_wire::problem::Kind;
 
 use crate::call::{Answer, Call, Client, Repeat, decode, unexpected};
-use crate::endpoint::{projection_path, push_query};
 use crate::error::{Cause, Error, Outcome};
 use crate::transport::header_value;
 
@@ -57,9 +56,8 @@ const PATH: &str = "/projections/transitions";
 impl Client {
     /// Posts a transition, again if need be: its `transition_id` makes a repetition harmless.
     ///
-    /// Under a precondition, a 412 that follows an attempt of unknown outcome may be the work of that very attempt. Then
-    /// the client asks whether the transition is on the node. If so it is posted once more without the precondition,
-    /// which changes nothing there and answers what became of it; if not, the 412 stands.
+    /// A node recognises a repetition before it looks at the precondition. So a 412 says that this transition is not on
+    /// the node, also where an earlier attempt's answer was lost.
     ///
     /// # Errors
     /// The transition was refused, or the retry policy ended; [`Error::outcome`] tells what is known.
@@ -68,7 +66,6 @@ impl Client {
         if let Some(ack) = options.ack {
             call.headers.insert(HeaderName::from_static("plimsoll-ack"), ack.get().into());
         }
-        let unconditional = call.headers.clone();
         match &options.precondition {
             Precondition::Always => {}
             Precondition::Token(token) => {
@@ -79,32 +76,10 @@ impl Client {
                 call.headers.insert(IF_NONE_MATCH, http::HeaderValue::from_static("*"));
             }
         }
-        let refusal = match self.call(&call).await {
-            Ok(answer) => return posted(&answer),
-            Err(error) => error,
-        };
-        let is_ambiguous = refusal.kind() == Some(Kind::ProjectionMoved) && refusal.outcome() != Outcome::NotApplied;
-        if !is_ambiguous {
-            return Err(refusal);
-        }
-        if !self.holds_transition(transition).await? {
-            return Err(refusal.with_outcome(Outcome::NotApplied));
-        }
-        call.headers = unconditional;
-        posted(&self.call(&call).await?)
-    }
-
-    /// Whether a transition is visible on the node now.
-    async fn holds_transition(&self, transition: &PostTransition) -> Result<bool, Error> {
-        let mut path = projection_path(&transition.artifact_id).map_err(Error::unsent)?;
-        path.push_str("/cursor");
-        push_query(&mut path, "contains", &transition.transition_id);
-        match self.call(&Call::get(path)).await {
-            Ok(_) => Ok(true),
-            Err(error) => match error.kind() {
-                Some(Kind::NotYetReplicated | Kind::NotProjected) => Ok(false),
-                _ => Err(error.with_outcome(Outcome::Unknown)),
-            },
+        match self.call(&call).await {
+            Ok(answer) => posted(&answer),
+            Err(error) if error.kind() == Some(Kind::ProjectionMoved) => Err(error.with_outcome(Outcome::NotApplied)),
+            Err(error) => Err(error),
         }
     }
 }

@@ -3,12 +3,13 @@
 //! ```text
 //! <data-dir>/LOCK       held while a process has the directory open
 //! <data-dir>/BALLAST    bytes to give back when an engine cannot open on a full disk
-//! <data-dir>/HOLDS      the name of the engine, once there was data
+//! <data-dir>/HOLDS      how far the store had come, as the sequence of a change
 //! <data-dir>/fjall/     the engine's own files; or redb/, or sled/
 //! ```
 //!
-//! A directory belongs to the engine it was first opened with. `HOLDS` is laid by the first opening that finds data: a
-//! directory that held data and is empty has lost it, and is not taken for a new one.
+//! A directory belongs to the engine it was first opened with. `HOLDS` is written at each opening and at each clean close.
+//! An engine cannot tell a log that was cut short from one that was never longer, nor an empty folder from a new one; a
+//! store that has come less far than it had is told from both by this mark, and is not opened.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use plimsoll_wire::record::{RecordError, v1};
 use thiserror::Error;
 
 use crate::engine::fjall::Fjall;
@@ -28,8 +30,11 @@ use crate::layout;
 /// What the ballast weighs: enough for sled, which needs room to open, to write what it recovers.
 const BALLAST_BYTES: usize = 32 << 20;
 
-/// The mark of a directory that held data.
+/// How far the store had come when it was opened or closed last.
 const HOLDS: &str = "HOLDS";
+
+/// That, while it is written.
+const FRESH_HOLDS: &str = "HOLDS.new";
 
 /// An engine on a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,11 +106,16 @@ pub enum DirectoryError {
         /// The engine it was made with.
         found: EngineKind,
     },
-    /// It held data, and the engine finds none: its files were removed.
-    #[error("{} held data, and its store is empty now: restore it, or give a new data directory", path.display())]
+    /// It held more than the engine finds: files were removed, cut short, or replaced by older ones.
+    #[error("{} is damaged: its store had come to change {}, and {}: restore it as a whole, or give a new data directory",
+        path.display(), marked.unwrap_or_default(), found(*reached))]
     Lost {
         /// The directory.
         path: PathBuf,
+        /// How far the store had come when it was opened or closed last.
+        marked: Option<u64>,
+        /// How far it comes now; `None` where it is empty.
+        reached: Option<u64>,
     },
     /// The operating system refuses.
     #[error("cannot use {} as a data directory: {source}", path.display())]
@@ -129,12 +139,34 @@ pub enum DirectoryError {
     },
 }
 
+fn found(reached: Option<u64>) -> String {
+    match reached {
+        Some(reached) => format!("ends at change {reached} now"),
+        None => "is empty now".to_owned(),
+    }
+}
+
 /// A data directory, open and locked. Keep it as long as the engine is in use.
-#[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
     kind: EngineKind,
+    /// Kept to note how far it has come at the end; `None` once that is done.
+    engine: Option<Arc<dyn Engine>>,
     _lock: File,
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Directory").field("path", &self.path).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// A store that is closed has come as far as its engine says. The engine is closed before the lock is let go.
+impl Drop for Directory {
+    fn drop(&mut self) {
+        self.mark();
+        self.engine = None;
+    }
 }
 
 impl Directory {
@@ -156,8 +188,8 @@ impl Directory {
             DirectoryError::Io { path: path.to_path_buf(), source }
         })?;
         let lock = lock(path)?;
-        if path.join(HOLDS).exists() && Self::kind_of(path).is_none() {
-            return Err(DirectoryError::Lost { path: path.to_path_buf() });
+        if let (Some(marked), None) = (marked(path), Self::kind_of(path)) {
+            return Err(DirectoryError::Lost { path: path.to_path_buf(), marked: Some(marked), reached: None });
         }
         let kind = match (Self::kind_of(path), kind) {
             (Some(found), Some(wanted)) if found != wanted => {
@@ -167,12 +199,14 @@ impl Directory {
         };
         let of_engine = |source| DirectoryError::Engine { path: path.to_path_buf(), kind, source };
         let engine = open_with_ballast(path, kind, options).map_err(of_engine)?;
-        match (holds_data(&*engine).map_err(of_engine)?, path.join(HOLDS).exists()) {
-            (false, true) => return Err(DirectoryError::Lost { path: path.to_path_buf() }),
-            (true, false) => lay_mark(path, kind),
-            _ => {}
+        let reached = reached(&*engine).map_err(of_engine)?;
+        let marked = marked(path);
+        if reached < marked {
+            return Err(DirectoryError::Lost { path: path.to_path_buf(), marked, reached });
         }
-        Ok((Self { path: path.to_path_buf(), kind, _lock: lock }, engine))
+        let directory = Self { path: path.to_path_buf(), kind, engine: Some(Arc::clone(&engine)), _lock: lock };
+        directory.mark();
+        Ok((directory, engine))
     }
 
     /// The engine a directory was made with; `None` for an empty one.
@@ -191,6 +225,14 @@ impl Directory {
     #[must_use]
     pub fn free_bytes(&self) -> Option<u64> {
         free_bytes(&self.path)
+    }
+
+    /// Notes how far the store has come, if it holds anything. A store that cannot be read tells that elsewhere.
+    fn mark(&self) {
+        let reached = self.engine.as_ref().and_then(|engine| reached(&**engine).ok().flatten());
+        if let Some(reached) = reached.filter(|reached| Some(*reached) > marked(&self.path)) {
+            mark(&self.path, reached);
+        }
     }
 
     /// Where it is.
@@ -236,18 +278,35 @@ fn open_with_ballast(path: &Path, kind: EngineKind, options: EngineOptions) -> R
     opened
 }
 
-fn holds_data(engine: &dyn Engine) -> Result<bool, EngineError> {
-    Ok(engine.get(Table::Meta, layout::FORMAT)?.is_some())
+/// How far a store has come; `None` where it holds nothing.
+fn reached(engine: &dyn Engine) -> Result<Option<u64>, EngineError> {
+    let number = |key| -> Result<Option<u64>, EngineError> {
+        let value = engine.get(Table::Meta, key)?;
+        value.map(|value| v1::decode_number(&value).map_err(damaged)).transpose()
+    };
+    let holds_data = number(layout::FORMAT)?.is_some();
+    Ok(if holds_data { Some(number(layout::SEQUENCE)?.unwrap_or_default()) } else { None })
 }
 
-/// Without the mark a later loss is not told from a new directory; the data is as safe.
-fn lay_mark(path: &Path, kind: EngineKind) {
-    let laid = File::create(path.join(HOLDS)).and_then(|mut file| {
-        file.write_all(kind.name().as_bytes())?;
-        file.sync_all()
+fn damaged(error: RecordError) -> EngineError {
+    EngineError::Damaged { detail: error.to_string() }
+}
+
+/// How far the store had come when it was marked last. A mark that cannot be read is none.
+fn marked(path: &Path) -> Option<u64> {
+    fs::read_to_string(path.join(HOLDS)).ok()?.trim().parse().ok()
+}
+
+/// Marks how far a store has come, durably. Without the mark a later loss is not noticed; the data is as safe.
+fn mark(path: &Path, reached: u64) {
+    let fresh = path.join(FRESH_HOLDS);
+    let laid = File::create(&fresh).and_then(|mut file| {
+        writeln!(file, "{reached}")?;
+        file.sync_all()?;
+        fs::rename(&fresh, path.join(HOLDS))
     });
     if let Err(error) = laid {
-        tracing::warn!(%error, "the data directory could not be marked as holding data");
+        tracing::warn!(%error, "how far the store has come could not be noted");
     }
 }
 

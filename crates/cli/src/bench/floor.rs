@@ -5,7 +5,6 @@
 //! appended to a file and answered after an fdatasync that is shared with all who wait. Nothing is checked, stored by
 //! key, or remembered.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -45,9 +44,9 @@ impl Floor {
         GroupCommit::start(directory).map(Self::Durable)
     }
 
-    /// Serves until the process is ended.
-    pub(crate) async fn serve(self, listen: SocketAddr) -> Result<()> {
-        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    /// Serves until the process is ended. The listener must not block.
+    pub(crate) async fn serve(self, listener: std::net::TcpListener) -> Result<()> {
+        let listener = TcpListener::from_std(listener).context("cannot listen")?;
         let listener = listener.tap_io(|stream| {
             // A socket that cannot be set up fails at its first use.
             let _ = stream.set_nodelay(true);

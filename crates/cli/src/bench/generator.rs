@@ -20,6 +20,7 @@ use super::tally::Tally;
 use super::target::Target;
 use super::timer::Timer;
 use super::workload::{Plan, Workload};
+use crate::failure::Unreachable;
 
 /// A run to be made.
 #[derive(Debug, Clone)]
@@ -138,9 +139,13 @@ struct Connected {
     timer: Timer,
 }
 
-/// The error of a run that never began.
+/// The error of a run that never began. An answer that cannot be read is not one that may come later.
 pub(crate) fn cannot_begin(target: &Target, failure: Failure) -> anyhow::Error {
-    anyhow!("{}: {}", target.url, failure.describe())
+    let detail = format!("{}: {}", target.url, failure.describe());
+    match failure {
+        Failure::Malformed(_) => anyhow!(detail),
+        _ => Unreachable { detail }.into(),
+    }
 }
 
 /// The processor time of this process.

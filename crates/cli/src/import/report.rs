@@ -1,7 +1,7 @@
 //! What an import tells: the lines that were refused, and the sum.
 
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use plimsoll_client::wire::problem::Problem;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::state::State;
+use super::state::Progress;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::printer::Printer;
@@ -82,30 +82,44 @@ impl Refusal {
 /// Where refused lines go.
 pub(super) struct Report {
     file: Option<BufWriter<File>>,
+    /// A pipe or a device cannot be cut off, nor synced.
+    is_regular: bool,
+    length_bytes: u64,
     noted: u64,
 }
 
 impl Report {
-    /// Begins a report, or goes on with the one of an interrupted import.
-    pub(super) fn open(file: Option<&Path>, is_resumed: bool) -> Result<Self, Failure> {
-        let open = |file: &Path| {
-            File::options()
-                .create(true)
-                .write(true)
-                .append(is_resumed)
-                .truncate(!is_resumed)
-                .open(file)
-                .map_err(|error| Failure::Config { detail: format!("cannot write {}: {error}", file.display()) })
+    /// Begins a report, or goes on with the one of an interrupted import where its state ends: what was written after
+    /// that is written again.
+    pub(super) fn open(path: Option<&Path>, resumed_at: Option<u64>) -> Result<Self, Failure> {
+        let length_bytes = resumed_at.unwrap_or_default();
+        let Some(path) = path else {
+            return Ok(Self { file: None, is_regular: false, length_bytes, noted: 0 });
         };
-        Ok(Self { file: file.map(open).transpose()?.map(BufWriter::new), noted: 0 })
+        let cannot = |error: io::Error| Failure::Config { detail: format!("cannot write {}: {error}", path.display()) };
+        let mut file = File::options().create(true).write(true).truncate(false).open(path).map_err(cannot)?;
+        let metadata = file.metadata().map_err(cannot)?;
+        let is_regular = metadata.is_file();
+        if is_regular {
+            if metadata.len() < length_bytes {
+                return Err(Failure::Config {
+                    detail: format!(
+                        "{} is not what the import has left: it is shorter than {length_bytes} bytes\n  \
+                         Name the file that the import began with, or none.",
+                        path.display()
+                    ),
+                });
+            }
+            file.set_len(length_bytes).and_then(|()| file.seek(SeekFrom::End(0))).map_err(cannot)?;
+        }
+        Ok(Self { file: Some(BufWriter::new(file)), is_regular, length_bytes, noted: 0 })
     }
 
     /// Takes note of a refusal, and shows it if there are not too many.
     pub(super) fn note(&mut self, refusal: &Refusal, show: impl FnOnce(&Refusal)) -> Result<(), Failure> {
         if let (Some(file), Some(content)) = (&mut self.file, &refusal.content) {
-            file.write_all(content)
-                .and_then(|()| file.write_all(b"\n"))
-                .context("cannot write the file of refused lines")?;
+            file.write_all(content).and_then(|()| file.write_all(b"\n")).context(CANNOT_WRITE)?;
+            self.length_bytes += content.len() as u64 + 1;
         }
         self.noted += 1;
         if self.noted <= SHOWN_MAX {
@@ -122,22 +136,35 @@ impl Report {
         }
     }
 
+    /// Hands on what was written.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         if let Some(file) = &mut self.file {
-            file.flush().context("cannot write the file of refused lines")?;
+            file.flush().context(CANNOT_WRITE)?;
         }
         Ok(())
     }
+
+    /// Brings what was written to the disk; gives the length of all of it.
+    pub(super) fn sync(&mut self) -> Result<u64, Failure> {
+        self.flush()?;
+        if let Some(file) = self.file.as_ref().filter(|_| self.is_regular) {
+            file.get_ref().sync_data().context(CANNOT_WRITE)?;
+        }
+        Ok(self.length_bytes)
+    }
 }
+
+const CANNOT_WRITE: &str = "cannot write the file of refused lines";
 
 /// Prints the sum over all runs, and the speed of this one.
 pub(super) fn print_summary(
-    state: &State,
+    progress: &Progress,
     lines_now: u64,
     elapsed: Duration,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
-    let State { lines, accepted, repeated, refused, conflicts, .. } = state;
+    let Progress { position, accepted, repeated, refused, conflicts, .. } = progress;
+    let lines = position.lines;
     let rate = per_second(lines_now, elapsed);
     let seconds = elapsed.as_secs_f64();
     let value = json!({

@@ -58,7 +58,7 @@ async fn a_file_is_imported_in_requests_of_bounded_size() {
     let run = files.import(&node).await;
     assert_eq!(run.exit, Exit::Done);
     assert_eq!((&summary(&run)["accepted"], &summary(&run)["lines"]), (&4_500.into(), &4_500.into()));
-    assert_eq!(node.requests.lock().unwrap().len(), 3);
+    assert_eq!(node.batches(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,15 +110,83 @@ async fn a_file_that_changed_where_it_was_imported_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_state_of_another_node_or_of_nothing_is_refused() {
+async fn a_state_of_another_node_or_token_or_of_nothing_is_refused() {
     let files = Files::new(&lines(0..10));
     let node = FakeNode::new();
     files.import(&node).await;
-    let state = fs::read_to_string(&files.state).unwrap();
-    fs::write(&files.state, state.replace("127.0.0.1", "tokyo.example")).unwrap();
-    assert!(files.import(&node).await.remarks.contains("began at"));
+    let other = FakeNode::named("00000000000000aa");
+    let run = files.import(&other).await;
+    assert_eq!((run.exit, other.batches()), (Exit::Config, 0));
+    assert!(run.remarks.contains("began at the node 00c0ffee00c0ffee, this is 00000000000000aa"));
+    let [input, state] = [&files.input, &files.state].map(|file| file.to_str().unwrap());
+    let run = node.run(&["import", input, "--resume", state, "--token", "sesame"]).await;
+    assert_eq!(run.exit, Exit::Config);
+    assert!(run.remarks.contains("another token"));
     fs::write(&files.state, "{}").unwrap();
     assert_eq!(files.import(&node).await.exit, Exit::Config);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_state_does_not_tell_the_token() {
+    let files = Files::new(&lines(0..1));
+    let [input, state] = [&files.input, &files.state].map(|file| file.to_str().unwrap());
+    FakeNode::new().run(&["import", input, "--resume", state, "--token", "sesame"]).await;
+    assert!(!fs::read_to_string(&files.state).unwrap().contains("sesame"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_the_node_cannot_take_now_stops_the_import_there() {
+    for status in ["rate-limited", "overloaded", "disk-full"] {
+        let refused = line(1, "taken");
+        let files =
+            Files::new(&[line(0, "s"), refused.clone(), line(2, status), line(3, "taken"), line(4, "s")].concat());
+        let node = FakeNode::new();
+        let run = files.import(&node).await;
+        assert_eq!((run.exit, node.transitions_held()), (Exit::Transient, 1), "{status}");
+        assert_eq!(fs::read_to_string(&files.refused).unwrap(), refused, "what was refused for good is reported");
+        let state: Value = serde_json::from_slice(&fs::read(&files.state).unwrap()).unwrap();
+        assert_eq!(state["progress"]["position"]["lines"], 2);
+        node.is_busy.store(false, std::sync::atomic::Ordering::SeqCst);
+        let run = files.import(&node).await;
+        assert_eq!((run.exit, node.transitions_held()), (Exit::Conflict, 3));
+        let sum = summary(&run);
+        assert_eq!((&sum["accepted"], &sum["repeated"], &sum["refused"]), (&3.into(), &0.into(), &2.into()));
+        assert_eq!(fs::read_to_string(&files.refused).unwrap(), [refused, line(3, "taken")].concat());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_line_without_its_end_is_posted_but_not_noted_as_done() {
+    let whole = line(1, "s");
+    for cut in [10, whole.len() - 1] {
+        let files = Files::new(&[line(0, "s"), whole[..cut].to_owned()].concat());
+        let node = FakeNode::new();
+        let run = files.import(&node).await;
+        let sum = summary(&run);
+        assert_eq!(sum["lines"], 2);
+        assert_eq!(sum["accepted"].as_u64().unwrap() + sum["refused"].as_u64().unwrap(), 2);
+        fs::write(&files.input, [line(0, "s"), whole.clone(), line(2, "s")].concat()).unwrap();
+        let run = files.import(&node).await;
+        assert_eq!((run.exit, node.transitions_held()), (Exit::Done, 3), "cut after {cut} bytes");
+        assert_eq!((&summary(&run)["lines"], &summary(&run)["refused"]), (&3.into(), &0.into()));
+        assert_eq!(fs::read_to_string(&files.refused).unwrap(), "");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_report_is_cut_off_where_the_state_ends() {
+    let files = Files::new(&line(0, "taken"));
+    let node = FakeNode::new();
+    files.import(&node).await;
+    let before = fs::read_to_string(&files.refused).unwrap();
+    fs::write(&files.refused, format!("{before}written before a crash")).unwrap();
+    fs::write(&files.input, [line(0, "taken"), line(1, "taken")].concat()).unwrap();
+    files.import(&node).await;
+    assert_eq!(fs::read_to_string(&files.refused).unwrap(), [before, line(1, "taken")].concat());
+    fs::write(&files.refused, "").unwrap();
+    let run = files.import(&node).await;
+    assert_eq!(run.exit, Exit::Config);
+    assert!(run.remarks.contains("shorter"), "{}", run.remarks);
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,11 +214,30 @@ fn a_line_beyond_the_bound_is_refused_and_the_next_one_is_read() {
     input.extend(vec![b'y'; 3 * 1024 * 1024]);
     input.extend(b"\r\nlast");
     let mut source = Source::new(Box::new(std::io::Cursor::new(input)), None);
+    let chunks: Vec<_> = std::iter::from_fn(|| source.next_chunk().unwrap()).collect();
+    let seen: Vec<_> = chunks
+        .iter()
+        .flat_map(|chunk| &chunk.lines)
+        .map(|line| (line.number, line.text.as_ref().map(|text| text.len())))
+        .collect();
+    assert_eq!(seen, [(1, Some(1024 * 1024)), (2, None), (3, Some(4))]);
+    assert_eq!(chunks.iter().map(|chunk| chunk.is_open()).collect::<Vec<_>>(), [false, true]);
+    assert_eq!((chunks[1].before(0).offset_bytes, chunks[1].before(0).lines), (4 * 1024 * 1024 + 3, 2));
+    assert_eq!(chunks[1].before(0), chunks[0].end());
+}
+
+#[test]
+fn the_position_before_a_line_is_that_of_a_file_that_ends_there() {
+    let text = lines(0..20).replace("}\n", "}\n \n");
+    let mut source = Source::new(Box::new(std::io::Cursor::new(text.clone())), None);
     let chunk = source.next_chunk().unwrap().unwrap();
-    assert_eq!(chunk.lines.iter().map(|line| line.len()).collect::<Vec<_>>(), [1024 * 1024, 4]);
-    assert_eq!(chunk.numbers, [1, 3]);
-    assert_eq!(chunk.unsendable.iter().map(|refusal| refusal.line).collect::<Vec<_>>(), [2]);
-    assert!(source.next_chunk().unwrap().is_none());
+    for index in 0..20 {
+        let position = chunk.before(index);
+        assert_eq!(position.lines, 2 * index as u64);
+        let mut again = Source::new(Box::new(std::io::Cursor::new(text.clone())), None);
+        again.skip_to(&position).unwrap();
+        assert_eq!(again.next_chunk().unwrap().unwrap().texts(), chunk.texts()[index..]);
+    }
 }
 
 #[test]

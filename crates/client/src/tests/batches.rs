@@ -1,14 +1,13 @@
 //! Posting batches.
 
 use bytes::Bytes;
-use futures_util::stream;
 use plimsoll_wire::http::v1::BatchLine;
 use plimsoll_wire::problem::{Kind, Problem};
 use serde_json::json;
 
 use super::node::{self, Node, Reply};
 use super::{TIME, TOKEN};
-use crate::{BatchFailure, Cause, Client, Outcome};
+use crate::{BatchFailure, Cause, Outcome};
 
 const NDJSON: &str = "application/x-ndjson";
 
@@ -137,15 +136,24 @@ async fn lines_that_would_shift_the_others_are_not_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_of_unknown_length_is_answered_line_by_line() {
-    let node = Node::new([Reply::broken_stream(NDJSON, &[&ok("a", "1"), &ok("b", "2")])]);
-    let client: Client = node.client();
-    let body = stream::iter((0..1_000).map(|index| Bytes::from(format!("{{\"line\":{index}}}\n"))));
-    let mut answers = client.post_batch_stream(body).await.unwrap();
-    assert_eq!(answers.next().await.unwrap().unwrap().status, 201);
-    assert_eq!(answers.next().await.unwrap().unwrap().status, 201);
-    let error = answers.next().await.unwrap_err();
-    assert!(matches!(error.cause(), Cause::Dropped(_)));
-    assert_eq!(error.outcome(), Outcome::Unknown);
-    assert_eq!(node.finished()[0].body.iter().filter(|byte| **byte == b'\n').count(), 1_000);
+async fn a_batch_that_the_node_ends_is_taken_up_at_the_line_it_ended_at() {
+    let lines = [line("a", "1"), line("a", "2"), line("a", "3")];
+    let script = vec![
+        Reply::stream(NDJSON, &[&ok("a", "1"), &refused(Kind::RateLimited)]),
+        Reply::stream(NDJSON, &[&refused(Kind::Overloaded)]),
+        Reply::stream(NDJSON, &[&refused(Kind::InvalidField), &ok("a", "3")]),
+    ];
+    let (result, bodies) = post(script, &lines).await;
+    assert_eq!(statuses(&result.unwrap()), [201, 422, 201]);
+    assert_eq!(bodies, [body(&lines), body(&lines[1..]), body(&lines[1..])]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_ends_the_batch_at_its_line_and_is_not_waited_for() {
+    let lines = [line("a", "1"), line("a", "2"), line("a", "3")];
+    let script = vec![Reply::stream(NDJSON, &[&refused(Kind::QuotaExceeded), &refused(Kind::DiskFull)])];
+    let (result, _) = post(script, &lines).await;
+    let failure = result.unwrap_err();
+    assert_eq!(failure.answers.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, false]);
+    assert_eq!(failure.error.kind(), Some(Kind::DiskFull));
 }

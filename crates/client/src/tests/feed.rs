@@ -51,6 +51,21 @@ async fn an_id_without_data_moves_the_position() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn before_the_first_position_a_new_connection_begins_at_the_present() {
+    let node = Node::new([
+        Reply::broken_stream(EVENTS, &[": hello\n\n"]),
+        Reply::broken_stream(EVENTS, &["id: p-1\n\n"]),
+        Reply::open_stream(EVENTS, &[&event("p-2", "a")]),
+    ]);
+    let mut changes = node.client().changes(None);
+    assert_eq!(changes.position(), None);
+    assert_eq!(changes.next().await.unwrap().position, "p-2");
+    let resumed_from: Vec<_> =
+        node.finished().iter().map(|request| request.header("last-event-id").map(str::to_owned)).collect();
+    assert_eq!(resumed_from, [None, None, Some("p-1".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn silence_beyond_three_heartbeats_is_a_dead_connection() {
     let began = Instant::now();
     let node =
