@@ -294,10 +294,8 @@ fn events(node: &Node, last: Option<&str>, wanted: usize, between: impl FnOnce()
         let line = lines.next().expect("the stream goes on");
         if let Some(text) = line.strip_prefix("id:") {
             id = text.trim().to_owned();
-        } else if let Some(data) = line.strip_prefix("data:") {
-            if !data.trim().is_empty() {
-                found.push((id.clone(), serde_json::from_str(data).unwrap()));
-            }
+        } else if let Some(data) = line.strip_prefix("data:").filter(|data| !data.trim().is_empty()) {
+            found.push((id.clone(), serde_json::from_str(data).unwrap()));
         }
     }
     found

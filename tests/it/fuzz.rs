@@ -4,7 +4,8 @@ use std::fs;
 
 use plimsoll_tests::root;
 
-#[path = "../fuzz/targets.rs"]
+#[path = "../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "it is the library of the fuzzer's programs too")]
 mod targets;
 
 /// Mutations of each file of a corpus.

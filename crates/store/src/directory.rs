@@ -282,13 +282,13 @@ fn open_with_ballast(path: &Path, kind: EngineKind, options: EngineOptions) -> R
 fn reached(engine: &dyn Engine) -> Result<Option<u64>, EngineError> {
     let number = |key| -> Result<Option<u64>, EngineError> {
         let value = engine.get(Table::Meta, key)?;
-        value.map(|value| v1::decode_number(&value).map_err(damaged)).transpose()
+        value.map(|value| v1::decode_number(&value).map_err(|error| damaged(&error))).transpose()
     };
     let holds_data = number(layout::FORMAT)?.is_some();
     Ok(if holds_data { Some(number(layout::SEQUENCE)?.unwrap_or_default()) } else { None })
 }
 
-fn damaged(error: RecordError) -> EngineError {
+fn damaged(error: &RecordError) -> EngineError {
     EngineError::Damaged { detail: error.to_string() }
 }
 

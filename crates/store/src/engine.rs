@@ -5,7 +5,7 @@
 //! crash may take back any suffix of the committed batches, never a part of one and never an earlier one alone.
 //!
 //! An engine knows nothing of transitions, tenants or versions: keys and values are bytes, grouped in [`Table`]s whose
-//! meaning is [`crate::layout`]'s. Every engine passes the same conformance suite, in `engine/conformance.rs`.
+//! meaning is the layout module's. Every engine passes the same conformance suite, in `engine/conformance.rs`.
 
 pub mod fjall;
 pub mod memory;

@@ -1,7 +1,4 @@
-//! See `targets.rs`.
+//! See `plimsoll_fuzz::json`.
 #![no_main]
 
-#[path = "../targets.rs"]
-mod targets;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::json(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| plimsoll_fuzz::json(data));

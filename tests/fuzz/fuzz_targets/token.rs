@@ -1,7 +1,4 @@
-//! See `targets.rs`.
+//! See `plimsoll_fuzz::token`.
 #![no_main]
 
-#[path = "../targets.rs"]
-mod targets;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::token(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| plimsoll_fuzz::token(data));

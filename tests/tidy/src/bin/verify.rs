@@ -86,7 +86,9 @@ fn dependencies() -> Result<(), Trouble> {
 
 /// The targets are run, over their corpora, among the tests; here they only have to build as a fuzzer builds them.
 fn fuzz_targets() -> Result<(), Trouble> {
-    run(cargo().args(["check", "--quiet", "--locked", "--manifest-path", "tests/fuzz/Cargo.toml"]))
+    run(cargo()
+        .args(["check", "--quiet", "--locked", "--manifest-path", "tests/fuzz/Cargo.toml", "--target-dir"])
+        .arg(tools::folder().with_file_name("fuzz")))
 }
 
 fn schema_fuzz() -> Result<(), Trouble> {

@@ -10,7 +10,7 @@ use plimsoll_wire::http::v1::{PostTransition, ProducedRef};
 use plimsoll_wire::record::v1;
 
 /// The JSON body of a post: what is accepted is stored, read back, and told in the form it was posted in.
-pub(crate) fn json(data: &[u8]) {
+pub fn json(data: &[u8]) {
     let Ok(post) = serde_json::from_slice::<PostTransition>(data) else { return };
     let Ok(submission) = Submission::parse(post.clone().into()) else { return };
     let transition = submission.transition;
@@ -33,7 +33,7 @@ pub(crate) fn json(data: &[u8]) {
 }
 
 /// A token: what parses is the one text of its value, and texts sort as stamps.
-pub(crate) fn token(data: &[u8]) {
+pub fn token(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(token) = Token::parse(text) else { return };
     assert_eq!(token.to_text(), text);
@@ -46,7 +46,7 @@ pub(crate) fn token(data: &[u8]) {
 }
 
 /// A stored record of any type: what can be read is written back to a record that reads the same.
-pub(crate) fn record(data: &[u8]) {
+pub fn record(data: &[u8]) {
     if let Ok(stored) = v1::decode_fact(data) {
         assert_eq!(v1::decode_fact(&v1::encode_fact(&stored.tenant, &stored.fact)).ok(), Some(stored));
     }
