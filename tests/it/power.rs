@@ -72,14 +72,18 @@ fn cut_and_come_back(engine: &str) {
     let data = disk.mount_point().join("data");
     let start = |data: &Path| Start::on(data).arguments(&["--engine", engine]).start().unwrap();
     for _ in 0..rounds() {
+        let mut before = Acknowledged::new();
         load(start(&data), &known, |node| {
+            // A machine without power answers nothing. A file system that is shut down lets its processes live: an
+            // fdatasync that is under way may then find its transaction gone, take that for done, and return success.
+            before = known.lock().unwrap().clone();
             disk.cut();
             node.kill();
         });
         disk.unmount().unwrap();
         disk.mount().unwrap();
         let node = start(&data);
-        check(&node, &known.lock().unwrap());
+        check(&node, &before, &mut known.lock().unwrap());
         assert!(node.stop().success());
     }
 }
