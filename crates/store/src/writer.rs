@@ -12,6 +12,7 @@
 //! not write, and a second sync would not say so.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -228,7 +229,9 @@ impl Writer {
             }
             while let Some(first) = self.queue.blocking_recv() {
                 let group = self.gather(first);
-                self.write(group, &to_syncer);
+                if self.write(group, &to_syncer).is_break() {
+                    break;
+                }
             }
             drop(to_syncer);
         });
@@ -246,9 +249,11 @@ impl Writer {
         group
     }
 
-    fn write(&mut self, requests: Vec<Request>, to_syncer: &SyncSender<Committed>) {
+    /// Decides and commits a group, and hands it on; breaks off where there is nobody to hand it to.
+    fn write(&mut self, requests: Vec<Request>, to_syncer: &SyncSender<Committed>) -> ControlFlow<()> {
         if let Some(failure) = self.shared.failure() {
-            return requests.into_iter().for_each(|request| request.refuse(failure));
+            requests.into_iter().for_each(|request| request.refuse(failure));
+            return ControlFlow::Continue(());
         }
         self.in_flight.forget_shown(self.shared.durable());
         let room = self.gauge.room(self.door.now());
@@ -256,14 +261,17 @@ impl Writer {
         let decided = requests.into_iter().map(|request| Decided::by(&mut group, request)).collect();
         let (batch, changed) = group.finish();
         if let Err(error) = self.door.commit(batch) {
-            return answer_failed(decided, fail(&self.shared, &error));
+            answer_failed(decided, fail(&self.shared, &error));
+            return ControlFlow::Continue(());
         }
         let (sequence, changed) = (self.door.sequence(), Arc::new(changed));
         self.in_flight.0.push_back((sequence, Arc::clone(&changed)));
         if let Err(unsent) = to_syncer.send(Committed { sequence, changed, decided }) {
             self.shared.fail(StoreFailure::Closed);
             answer_failed(unsent.0.decided, StoreFailure::Closed);
+            return ControlFlow::Break(());
         }
+        ControlFlow::Continue(())
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::{Trouble, cargo, root, run, succeeds};
 
 /// The version of cargo-deny the checks are written for.
-const CARGO_DENY: &str = "0.19";
+const CARGO_DENY: &str = "0.19.9";
 
 /// The version of schemathesis the checks are written for.
 const SCHEMATHESIS: &str = "4.32.5";

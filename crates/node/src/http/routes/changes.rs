@@ -78,8 +78,8 @@ pub(super) async fn get_changes(State(app): State<App>, request: Request) -> Res
         None => app.projections.position(),
         Some(position) if app.projections.knows(position) => position,
         Some(_) => {
-            let detail = "the position is of another node, or of another life of this one: read the listing, and \
-                          follow from now";
+            let detail = "the position is of another node, or of another life of this one: follow from now, and then \
+                          read the listing";
             return Err(ApiError::new(Kind::PositionGone, detail));
         }
     };
