@@ -134,7 +134,8 @@ async fn a_group_sees_the_one_the_disk_is_still_busy_with() {
         committed(2).await;
         resolving.await
     };
-    let (opened, resolved, ()) = tokio::join!(opened, second, watching);
+    let all = async { tokio::join!(opened, second, watching) };
+    let (opened, resolved, ()) = tokio::time::timeout(Duration::from_secs(60), all).await.expect("both are committed");
     assert!(opened.is_ok() && resolved.is_ok(), "{opened:?} {resolved:?}");
     let whole = store.projections.projection(&store.tenant, &artifact("spec")).await.unwrap().unwrap();
     assert_eq!((whole.winner.status.as_str(), whole.refs.len()), ("merged", 1));
