@@ -15,7 +15,8 @@ use plimsoll_domain::projection::{
     Body, Expectation, Fact, Projection, RefRows, Refusal, Submission, Token, Transition, Verdict, judge,
 };
 use plimsoll_domain::timestamp::UnixNanos;
-use plimsoll_wire::record::v1::{self, StoredHead, StoredIdentity, StoredUsage};
+use plimsoll_wire::record::v1::{self, StoredIdentity, StoredUsage};
+use plimsoll_wire::record::v2::{self, StoredHead};
 
 use crate::engine::{Batch, Engine, EngineError, Table};
 use crate::error::{ReadError, WriteError};
@@ -126,7 +127,7 @@ impl Group<'_> {
         let head = self.head(tenant, &transition.artifact)?;
         let rows = match head.projection.refs.count {
             0 => RefRows::default(),
-            _ => self.staging.refs_named_by(tenant, &transition)?,
+            _ => self.staging.refs_named_by(tenant, &transition, &head.refs)?,
         };
         if judge(&transition, expectation, &head.projection, known.as_ref(), &rows)? == Verdict::Repeat {
             return Ok(Accepted { repeated: true, token: token_of(&head.projection, &transition.artifact) });
@@ -147,7 +148,7 @@ impl Group<'_> {
         artifact: &ArtifactId,
         expectation: &Expectation,
     ) -> Result<Accepted, WriteError> {
-        let head = self.head(tenant, artifact)?;
+        let mut head = self.head(tenant, artifact)?;
         if !head.projection.is_visible() {
             return Err(WriteError::NotProjected);
         }
@@ -156,7 +157,7 @@ impl Group<'_> {
         }
         self.check_room()?;
         if let Some(older) = head.projection.tombstone {
-            self.staging.remove_superseded(tenant, artifact, older)?;
+            self.staging.remove_superseded(tenant, artifact, &mut head.history, older)?;
         }
         let stamp = self.state.clock.stamp(self.now);
         self.admit(tenant, &Fact::new(Body::Tombstone(artifact.clone()), stamp), head, RefRows::default())
@@ -167,24 +168,25 @@ impl Group<'_> {
         &mut self,
         tenant: &TenantId,
         fact: &Fact,
-        head: StoredHead,
+        mut head: StoredHead,
         mut rows: RefRows,
     ) -> Result<Accepted, WriteError> {
         let artifact = fact.artifact().clone();
-        let mut projection = head.projection;
-        let merged = projection.merge(&mut rows, None, fact, || self.staging.facts_of(tenant, &artifact))?;
+        let others = || self.staging.facts_of(tenant, &artifact, &head.history);
+        let merged = head.projection.merge(&mut rows, None, fact, others)?;
         let mut usage = self.usage(tenant)?;
-        self.staging.put_refs(tenant, &artifact, &rows)?;
+        self.staging.put_refs(tenant, &artifact, &mut head.refs, &rows)?;
         self.state.sequence += 1;
-        let sequence = self.state.sequence;
-        usage.bytes += self.staging.put_fact(tenant, &merged.fact, sequence);
+        head.sequence = self.state.sequence;
+        let (place, bytes) = self.staging.put_fact(tenant, &merged.fact, head.sequence);
+        self.staging.put_history(tenant, &artifact, &mut head.history, (merged.fact.first, place));
+        usage.bytes += bytes;
         usage.facts += 1;
         self.state.usages.insert(tenant.clone(), usage);
         self.staging.put(Table::Meta, layout::usage(tenant), v1::encode_usage(usage));
-        let token = token_of(&projection, &artifact);
-        let stored = StoredHead { projection, sequence };
+        let token = token_of(&head.projection, &artifact);
         let key = layout::head(tenant, &artifact);
-        self.changed.insert(key, Arc::new(Cursor::new(artifact, token, stored)));
+        self.changed.insert(key, Arc::new(Cursor::of(artifact, token, &head)));
         Ok(Accepted { repeated: false, token })
     }
 
@@ -221,22 +223,19 @@ impl Group<'_> {
 
     fn head(&mut self, tenant: &TenantId, artifact: &ArtifactId) -> Result<StoredHead, ReadError> {
         let key = layout::head(tenant, artifact);
-        if let Some(cursor) = self.changed.get(&key).or_else(|| self.in_flight.get(&key)) {
-            return Ok(cursor.stored.clone());
-        }
-        if let Some(cursor) = self.shown.cursors.get(key.as_slice()) {
-            return Ok(cursor.stored.clone());
+        let in_flight = || self.in_flight.get(&key).cloned();
+        let shown = || self.shown.cursors.get(key.as_slice());
+        if let Some(cursor) = self.changed.get(&key).cloned().or_else(in_flight).or_else(shown) {
+            return Ok(v2::decode_head(&cursor.record)?);
         }
         let value = self.staging.get(Table::Head, &key)?;
-        let empty = StoredHead { projection: Projection::default(), sequence: 0 };
-        Ok(value.map(|value| v1::decode_head(&value)).transpose()?.unwrap_or(empty))
+        Ok(value.map(|value| v2::decode_head(&value)).transpose()?.unwrap_or_default())
     }
 
     /// Ends the group: the batch to commit, and what it changes.
     pub(crate) fn finish(mut self) -> (Batch, Changed) {
         for (key, cursor) in &self.changed {
-            let value = v1::encode_head(&cursor.stored.projection, cursor.stored.sequence);
-            self.staging.put(Table::Head, key.clone(), value);
+            self.staging.put(Table::Head, key.clone(), cursor.record.to_vec());
         }
         if !self.changed.is_empty() {
             let high_water = self.state.clock.high_water().get();

@@ -155,6 +155,12 @@ impl KeyRange {
         Self { start: Bound::Included(prefix.to_vec()), end: after_prefix(prefix) }
     }
 
+    /// `key`, and every greater one.
+    #[must_use]
+    pub fn from_key(key: Vec<u8>) -> Self {
+        Self { start: Bound::Included(key), end: Bound::Unbounded }
+    }
+
     /// Every key that begins with `prefix` and is greater than `key`.
     #[must_use]
     pub fn prefix_after(prefix: &[u8], key: Vec<u8>) -> Self {
@@ -165,6 +171,12 @@ impl KeyRange {
     #[must_use]
     pub fn prefix_before(prefix: &[u8], key: Vec<u8>) -> Self {
         Self { start: Bound::Included(prefix.to_vec()), end: Bound::Excluded(key) }
+    }
+
+    /// Every key that begins with `prefix` and is not greater than `key`.
+    #[must_use]
+    pub fn prefix_to(prefix: &[u8], key: Vec<u8>) -> Self {
+        Self { start: Bound::Included(prefix.to_vec()), end: Bound::Included(key) }
     }
 
     /// Whether no key can lie within: the ends have met or crossed. Ordered maps panic on such a range.

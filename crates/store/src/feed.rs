@@ -14,10 +14,11 @@ use thiserror::Error;
 use crate::engine::{Direction, KeyRange, Table};
 use crate::error::ReadError;
 use crate::layout;
+use crate::log;
 use crate::projections::Projections;
 
-/// The most places of the log one page looks at.
-const FEED_ROWS_MAX: usize = 1_000;
+/// The most facts one page looks at.
+const FEED_FACTS_MAX: usize = 1_000;
 
 /// Where a reader stands in one node's feed: after everything up to `sequence`. Not a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,24 +91,36 @@ impl Projections {
     /// [`ReadError`].
     pub fn changes(&self, tenant: &TenantId, after: Position) -> Result<Changes, ReadError> {
         let durable = self.shared.durable();
-        let range = KeyRange::prefix_after(&[], layout::log(after.sequence));
         let mut latest: BTreeMap<ArtifactId, u64> = BTreeMap::new();
         let mut reached = after.sequence;
-        for row in self.engine.scan(Table::Log, range, Direction::Forward).take(FEED_ROWS_MAX) {
-            let (key, value) = row?;
-            let sequence = layout::log_sequence(&key).ok_or(ReadError::Dangling { sequence: reached })?;
-            if sequence > durable {
-                break;
-            }
-            reached = sequence;
-            if v1::decode_fact_tenant(&value)? == *tenant {
-                latest.insert(v1::decode_fact(&value)?.fact.artifact().clone(), sequence);
+        let mut looked_at = 0;
+        'pages: for row in self.engine.scan(Table::Log, self.packs_after(after.sequence)?, Direction::Forward) {
+            let (key, pack) = row?;
+            for (sequence, fact) in log::facts_of(&key, &pack)? {
+                if sequence <= after.sequence {
+                    continue;
+                }
+                if sequence > durable || looked_at == FEED_FACTS_MAX {
+                    break 'pages;
+                }
+                looked_at += 1;
+                reached = sequence;
+                if v1::decode_fact_tenant(fact)? == *tenant {
+                    latest.insert(v1::decode_fact(fact)?.fact.artifact().clone(), sequence);
+                }
             }
         }
         let mut artifacts: Vec<_> =
             latest.into_iter().map(|(artifact, sequence)| (artifact, self.position_at(sequence))).collect();
         artifacts.sort_by_key(|(_, position)| position.sequence);
         Ok(Changes { artifacts, next: self.position_at(reached) })
+    }
+
+    /// The packs with every fact after a sequence: the first may begin before it.
+    fn packs_after(&self, sequence: u64) -> Result<KeyRange, ReadError> {
+        let up_to = KeyRange::prefix_to(&[], layout::log(sequence));
+        let first = self.engine.scan(Table::Log, up_to, Direction::Backward).next().transpose()?;
+        Ok(first.map_or_else(|| KeyRange::prefix(&[]), |(key, _)| KeyRange::from_key(key)))
     }
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | 1 | before quotas | log, identities, heads, history, refs |
 //! | 2 | quotas | what each tenant occupies is kept, a row a tenant |
+//! | 3 | packs | rows of records of version 2; those of version 1 are read for ever, so nothing has to be rewritten |
 //!
 //! A directory of a newer format is refused. One of an older format is read and not written, until a migration has
 //! brought it here: the steps run one format at a time, each as one atomic batch that ends with the format's new
@@ -19,9 +20,10 @@ use thiserror::Error;
 use crate::engine::{Batch, Direction, Engine, EngineError, KeyRange, Table};
 use crate::error::{ReadError, WriteError};
 use crate::layout;
+use crate::log;
 
 /// The format this version writes.
-pub const CURRENT: u64 = 2;
+pub const CURRENT: u64 = 3;
 
 /// The oldest format this version reads.
 pub const OLDEST: u64 = 1;
@@ -150,9 +152,12 @@ pub fn migrate(engine: &dyn Engine, run: Run) -> Result<Migration, FormatError> 
     let Some(value) = engine.get(Table::Meta, layout::FORMAT)? else { return Err(FormatError::Unlabelled) };
     let from = known(v1::decode_number(&value)?)?;
     let mut migration = Migration { from, to: CURRENT, facts: 0, rows: 0 };
-    if from < 2 {
-        let (mut batch, facts) = count_usages(engine)?;
-        batch.put(Table::Meta, layout::FORMAT.to_vec(), v1::encode_number(2));
+    for step in from + 1..=CURRENT {
+        let (mut batch, facts) = match step {
+            2 => count_usages(engine)?,
+            _ => (Batch::default(), 0),
+        };
+        batch.put(Table::Meta, layout::FORMAT.to_vec(), v1::encode_number(step));
         migration.facts += facts;
         migration.rows += batch.len() as u64;
         if run == Run::Real {
@@ -168,11 +173,13 @@ fn count_usages(engine: &dyn Engine) -> Result<(Batch, u64), FormatError> {
     let mut usages: BTreeMap<TenantId, StoredUsage> = BTreeMap::new();
     let mut facts = 0;
     for row in engine.scan(Table::Log, KeyRange::prefix(&[]), Direction::Forward) {
-        let (_, value) = row?;
-        let usage = usages.entry(v1::decode_fact(&value)?.tenant).or_default();
-        usage.facts += 1;
-        usage.bytes += value.len() as u64;
-        facts += 1;
+        let (key, pack) = row?;
+        for (_, fact) in log::facts_of(&key, &pack)? {
+            let usage = usages.entry(v1::decode_fact(fact)?.tenant).or_default();
+            usage.facts += 1;
+            usage.bytes += fact.len() as u64;
+            facts += 1;
+        }
     }
     let mut batch = Batch::default();
     for (tenant, usage) in usages {

@@ -3,14 +3,15 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | Meta | `format`, `identity`, `clock`, `sequence`, `usage/` tenant | a record each |
-//! | Log | sequence | fact, with its tenant |
-//! | Identity | hash of tenant and transition id | sequence |
-//! | Head | tenant 0 artifact | projection and its latest sequence |
-//! | History | hash of tenant and artifact, effective stamp | sequence |
-//! | Ref | hash of tenant and artifact, hash of the ref's key | the ref's key and state |
+//! | Log | sequence of the first | a pack: facts of consecutive sequences, each with its tenant |
+//! | Identity | hash of tenant and transition id | place: sequence and pack |
+//! | Head | tenant 0 artifact | projection, its latest sequence, its newest history, its refs while they are few |
+//! | History | hash of tenant and artifact, effective stamp | place of an entry that is not in the head |
+//! | Ref | hash of tenant and artifact, hash of the ref's key | the ref's key and state, where they are not in the head |
 //!
 //! A fact is stored once, in the log, in the order of commits: the log is the change feed. Everything else points into
-//! it or is folded from it.
+//! it or is folded from it. Most artifacts have few transitions and refs, and all of an engine's costs are by the row: so
+//! a transition of such an artifact writes its head, its identity, and a part of a pack.
 //!
 //! Keys are written by hand, big-endian, so that their order is the order of what they name. Heads are listed by name,
 //! so names are their keys; a zero byte, which no name holds, separates them. Everything else is found by name and never
@@ -49,7 +50,7 @@ pub(crate) fn usage(tenant: &TenantId) -> Vec<u8> {
     [USAGE_PREFIX, tenant.as_str().as_bytes()].concat()
 }
 
-/// Log: the fact committed with a sequence.
+/// Log: the pack that begins with a sequence.
 pub(crate) fn log(sequence: u64) -> Vec<u8> {
     sequence.to_be_bytes().to_vec()
 }

@@ -15,6 +15,7 @@ pub mod error;
 pub mod feed;
 pub mod format;
 mod layout;
+mod log;
 pub mod options;
 pub mod pages;
 pub mod projections;

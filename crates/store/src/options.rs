@@ -17,7 +17,7 @@ pub type FreeBytes = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 pub struct Options {
     /// How far ahead of this node's clock a token may lie (`projections.md`, section *Clock*: 500 ms).
     pub drift_max: Duration,
-    /// Bytes of memory for the cursors and heads that were read or written lately: some 560 bytes an artifact.
+    /// Bytes of memory for the cursors and heads that were read or written lately: some 700 bytes an artifact.
     pub cursor_cache_bytes: u64,
     /// Facts one tenant may keep.
     pub tenant_facts_max: u64,

@@ -3,7 +3,7 @@
 use plimsoll_domain::id::{ArtifactId, Status, TenantId};
 use plimsoll_domain::projection::{Token, Transition, Winner};
 use plimsoll_domain::timestamp::Timestamp;
-use plimsoll_wire::record::v1;
+use plimsoll_wire::record::v2::{self, Place, StoredHistory};
 
 use crate::engine::{Direction, KeyRange, Table};
 use crate::error::ReadError;
@@ -58,32 +58,27 @@ impl Projections {
         before: Option<Timestamp>,
         limit: usize,
     ) -> Result<Option<Page<Past, Timestamp>>, ReadError> {
-        let Some(head) = self.stored_head(tenant, artifact)? else { return Ok(None) };
+        let Some(head) = self.head(tenant, artifact)? else { return Ok(None) };
         if !head.projection.is_visible() {
             self.settled(head.sequence).await?;
             return Ok(None);
         }
-        let prefix = layout::of_artifact(tenant, artifact);
-        let range = match before {
-            Some(before) => KeyRange::prefix_before(&prefix, layout::history(&prefix, before)),
-            None => KeyRange::prefix(&prefix),
-        };
         let hidden = |stamp: Timestamp| head.projection.tombstone.is_some_and(|tombstone| stamp <= tombstone);
         let mut items = Vec::new();
         let mut next = None;
         let mut newest = head.sequence;
-        for row in self.engine.scan(Table::History, range, Direction::Backward) {
-            let (key, value) = row?;
-            if layout::history_stamp(&key).is_none_or(hidden) {
+        for entry in self.entries(&layout::of_artifact(tenant, artifact), &head.history, before) {
+            let (stamp, place) = entry?;
+            if hidden(stamp) {
                 break;
             }
             if items.len() == limit {
                 next = items.last().map(|past: &Past| past.stamp);
                 break;
             }
-            let sequence = v1::decode_number(&value)?;
+            let sequence = place.sequence;
             newest = newest.max(sequence);
-            let stored = self.fact_at(sequence)?.ok_or(ReadError::Dangling { sequence })?;
+            let stored = self.fact_at(place)?.ok_or(ReadError::Dangling { sequence })?;
             if stored.tenant != *tenant || stored.fact.artifact() != artifact {
                 return Err(ReadError::Dangling { sequence });
             }
@@ -93,6 +88,31 @@ impl Projections {
         }
         self.settled(newest).await?;
         Ok(Some(Page { items, next }))
+    }
+
+    /// The entries of a history, newest first: those the head holds, then those that are apart from it. What has gone
+    /// from the one to the other since the head was read is told once.
+    fn entries<'a>(
+        &'a self,
+        prefix: &[u8],
+        history: &'a StoredHistory,
+        before: Option<Timestamp>,
+    ) -> impl Iterator<Item = Result<(Timestamp, Place), ReadError>> + Send + 'a {
+        let is_before = move |stamp: Timestamp| before.is_none_or(|before| stamp < before);
+        let recent = history.recent.iter().rev().filter(move |(stamp, _)| is_before(*stamp)).map(|entry| Ok(*entry));
+        let apart = history.apart.map(|apart| {
+            let range = match before.filter(|before| *before <= apart) {
+                Some(before) => KeyRange::prefix_before(prefix, layout::history(prefix, before)),
+                None => KeyRange::prefix_to(prefix, layout::history(prefix, apart)),
+            };
+            self.engine.scan(Table::History, range, Direction::Backward)
+        });
+        recent.chain(apart.into_iter().flatten().map(|row| {
+            let (key, value) = row?;
+            let place = v2::decode_place(&value)?;
+            let stamp = layout::history_stamp(&key).ok_or(ReadError::Dangling { sequence: place.sequence })?;
+            Ok((stamp, place))
+        }))
     }
 
     /// The projections of a tenant, ordered by artifact id, from the one after `after` on.
@@ -123,7 +143,7 @@ impl Projections {
                 tokio::task::yield_now().await;
             }
             let (key, value) = row?;
-            let head = v1::decode_head(&value)?;
+            let head = v2::decode_head(&value)?;
             let name = layout::head_artifact(tenant, &key).unwrap_or_default();
             let artifact = ArtifactId::parse(name).map_err(plimsoll_wire::record::RecordError::Text)?;
             last = Some(artifact.clone());

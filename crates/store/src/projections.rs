@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_domain::id::{ArtifactId, TenantId, TransitionId};
-use plimsoll_domain::projection::{Expectation, ProducedRef, RefState, RefsDigest, Token, Winner};
-use plimsoll_wire::record::v1::{self, StoredHead, StoredIdentity, StoredUsage};
+use plimsoll_domain::projection::{Expectation, ProducedRef, RefKey, RefState, RefsDigest, Token, Winner};
+use plimsoll_wire::record::v1::{self, StoredIdentity, StoredUsage};
+use plimsoll_wire::record::v2::{self, Place, StoredHead, StoredRefs};
 use quick_cache::sync::GuardResult;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
@@ -18,6 +19,7 @@ use crate::engine::{Direction, Engine, KeyRange, Table};
 use crate::error::{ReadError, StoreFailure, WriteError};
 use crate::format::{self, Format, FormatError};
 use crate::layout;
+use crate::log;
 use crate::options::Options;
 use crate::shared::{Cursor, Progress, Shared};
 use crate::writer::{Outcome, Post, QUEUE_REQUESTS_MAX, Request, Series, Work, Writer};
@@ -211,16 +213,16 @@ impl Projections {
                 GuardResult::Timeout => return Err(ReadError::Failed(StoreFailure::Closed)),
             };
             let Some(value) = self.engine.get(Table::Head, key)? else { return Ok(None) };
-            let stored = v1::decode_head(&value)?;
-            let Some(token) = stored.projection.token(artifact) else { return Ok(None) };
-            let cursor = Arc::new(Cursor::new(artifact.clone(), token, stored));
-            if cursor.stored.sequence <= self.shared.durable() {
+            let head = v2::decode_head(&value)?;
+            let Some(token) = head.projection.token(artifact) else { return Ok(None) };
+            let cursor = Arc::new(Cursor::of(artifact.clone(), token, &head));
+            if cursor.sequence <= self.shared.durable() {
                 // The place may be taken by a newer cursor; then that one stays.
                 let _ = guard.insert(Arc::clone(&cursor));
             }
             cursor
         };
-        self.settled(cursor.stored.sequence).await?;
+        self.settled(cursor.sequence).await?;
         Ok(Some(cursor))
     }
 
@@ -238,47 +240,54 @@ impl Projections {
     pub async fn projection(&self, tenant: &TenantId, artifact: &ArtifactId) -> Result<Option<Whole>, ReadError> {
         let mut torn_at = None;
         for _ in 0..TORN_READS_MAX {
-            let Some(stored) = self.stored_head(tenant, artifact)? else { return Ok(None) };
-            let (refs, digest) = self.refs(tenant, artifact)?;
-            if digest != stored.projection.refs {
-                if torn_at.replace(stored.sequence) == Some(stored.sequence) {
+            let Some(head) = self.head(tenant, artifact)? else { return Ok(None) };
+            let (refs, digest) = self.refs(tenant, artifact, head.refs)?;
+            if digest != head.projection.refs {
+                if torn_at.replace(head.sequence) == Some(head.sequence) {
                     return Err(ReadError::RefsDoNotMatch { artifact: artifact.to_string() });
                 }
                 tokio::task::yield_now().await;
                 continue;
             }
-            self.settled(stored.sequence).await?;
-            let token = stored.projection.token(artifact);
-            return Ok(stored.projection.winner.zip(token).map(|(winner, token)| Whole { winner, refs, token }));
+            self.settled(head.sequence).await?;
+            let token = head.projection.token(artifact);
+            return Ok(head.projection.winner.zip(token).map(|(winner, token)| Whole { winner, refs, token }));
         }
         Err(ReadError::Busy { artifact: artifact.to_string() })
     }
 
-    pub(crate) fn stored_head(
+    pub(crate) fn head(&self, tenant: &TenantId, artifact: &ArtifactId) -> Result<Option<StoredHead>, ReadError> {
+        let value = self.engine.get(Table::Head, &layout::head(tenant, artifact))?;
+        Ok(value.map(|value| v2::decode_head(&value)).transpose()?)
+    }
+
+    fn refs(
         &self,
         tenant: &TenantId,
         artifact: &ArtifactId,
-    ) -> Result<Option<StoredHead>, ReadError> {
-        let value = self.engine.get(Table::Head, &layout::head(tenant, artifact))?;
-        Ok(value.map(|value| v1::decode_head(&value)).transpose()?)
-    }
-
-    fn refs(&self, tenant: &TenantId, artifact: &ArtifactId) -> Result<(Vec<ProducedRef>, RefsDigest), ReadError> {
-        let prefix = layout::of_artifact(tenant, artifact);
-        let mut refs = Vec::new();
+        refs: StoredRefs,
+    ) -> Result<(Vec<ProducedRef>, RefsDigest), ReadError> {
+        let rows = match refs {
+            StoredRefs::Here(refs) => refs,
+            StoredRefs::Apart => self.refs_apart(&layout::of_artifact(tenant, artifact))?,
+        };
         let mut digest = RefsDigest::default();
-        for row in self.engine.scan(Table::Ref, KeyRange::prefix(&prefix), Direction::Forward) {
-            let (_, value) = row?;
-            let (key, state) = v1::decode_ref(&value)?;
-            digest.add(&key, &state);
+        rows.iter().for_each(|(key, state)| digest.add(key, state));
+        let told = rows.into_iter().map(|(key, state)| {
             let resolution = match state {
                 RefState::Pending => None,
                 RefState::Resolved { resolution, .. } => Some(resolution),
             };
-            refs.push(ProducedRef { key, resolution });
-        }
+            ProducedRef { key, resolution }
+        });
+        let mut refs: Vec<_> = told.collect();
         refs.sort();
         Ok((refs, digest))
+    }
+
+    fn refs_apart(&self, prefix: &[u8]) -> Result<Vec<(RefKey, RefState)>, ReadError> {
+        let rows = self.engine.scan(Table::Ref, KeyRange::prefix(prefix), Direction::Forward);
+        rows.map(|row| Ok(v1::decode_ref(&row?.1)?)).collect()
     }
 
     /// Whether a transition of an artifact is here.
@@ -294,9 +303,10 @@ impl Projections {
         let Some(value) = self.engine.get(Table::Identity, &layout::identity(tenant, transition))? else {
             return Ok(false);
         };
-        let sequence = v1::decode_number(&value)?;
+        let place = v2::decode_place(&value)?;
+        let sequence = place.sequence;
         self.settled(sequence).await?;
-        let stored = self.fact_at(sequence)?.ok_or(ReadError::Dangling { sequence })?;
+        let stored = self.fact_at(place)?.ok_or(ReadError::Dangling { sequence })?;
         let here = stored.fact.transition().filter(|here| stored.tenant == *tenant && here.id == *transition);
         let here = here.ok_or(ReadError::Dangling { sequence })?;
         Ok(here.artifact == *artifact)
@@ -311,9 +321,9 @@ impl Projections {
         Ok(value.map(|value| v1::decode_usage(&value)).transpose()?.unwrap_or_default())
     }
 
-    pub(crate) fn fact_at(&self, sequence: u64) -> Result<Option<v1::StoredFact>, ReadError> {
-        let value = self.engine.get(Table::Log, &layout::log(sequence))?;
-        Ok(value.map(|value| v1::decode_fact(&value)).transpose()?)
+    pub(crate) fn fact_at(&self, place: Place) -> Result<Option<v1::StoredFact>, ReadError> {
+        let pack = self.engine.get(Table::Log, &layout::log(place.pack()))?;
+        Ok(pack.map(|pack| log::fact_in(&pack, place)).transpose()?.flatten())
     }
 
     /// Waits until everything up to `sequence` is on the disk: at most one sync.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use plimsoll_domain::id::ArtifactId;
 use plimsoll_domain::projection::Token;
-use plimsoll_wire::record::v1::{StoredHead, StoredIdentity};
+use plimsoll_wire::record::v1::StoredIdentity;
+use plimsoll_wire::record::v2::{self, StoredHead};
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use tokio::sync::{Notify, watch};
@@ -33,18 +34,25 @@ pub struct Cursor {
     pub token: Token,
     /// The token's text.
     pub text: Box<str>,
-    pub(crate) stored: StoredHead,
+    /// Whether a read finds the artifact.
+    visible: bool,
+    /// The commit it is as of.
+    pub(crate) sequence: u64,
+    /// The head as it is stored: all that the next write needs to know of the artifact.
+    pub(crate) record: Box<[u8]>,
 }
 
 impl Cursor {
-    /// The cursor of a state that has a token: that of any artifact with a fact.
-    pub(crate) fn new(artifact: ArtifactId, token: Token, stored: StoredHead) -> Self {
-        Self { artifact, token, text: token.to_text().into(), stored }
+    /// The cursor of an artifact with a fact, and so with a token.
+    pub(crate) fn of(artifact: ArtifactId, token: Token, head: &StoredHead) -> Self {
+        let record = v2::encode_head(head).into();
+        let (visible, sequence) = (head.projection.is_visible(), head.sequence);
+        Self { artifact, token, text: token.to_text().into(), visible, sequence, record }
     }
 
     /// The cursor, if a read finds the artifact.
     pub(crate) fn if_visible(self: Arc<Self>) -> Option<Arc<Self>> {
-        self.stored.projection.is_visible().then_some(self)
+        self.visible.then_some(self)
     }
 }
 
@@ -54,11 +62,12 @@ pub(crate) type Changed = BTreeMap<Vec<u8>, Arc<Cursor>>;
 #[derive(Debug, Clone)]
 pub(crate) struct CursorBytes;
 
-/// About what a cursor occupies in memory: measured on artifacts with ids of some 20 bytes.
+/// About what a cursor occupies in memory beside its texts: itself, its places in the cache, the token's text, and what
+/// the allocator adds to each.
 impl Weighter<Vec<u8>, Arc<Cursor>> for CursorBytes {
     fn weight(&self, key: &Vec<u8>, cursor: &Arc<Cursor>) -> u64 {
-        const FIXED: usize = 512;
-        (FIXED + key.len() + cursor.artifact.as_str().len()) as u64
+        const FIXED: usize = 280;
+        (FIXED + key.len() + cursor.artifact.as_str().len() + cursor.record.len()) as u64
     }
 }
 
@@ -92,7 +101,7 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     pub(crate) fn new(durable: u64, cursor_cache_bytes: u64, identity: StoredIdentity) -> Self {
         let hasher = hasher(identity);
-        let entries = usize::try_from(cursor_cache_bytes / 560).unwrap_or(usize::MAX);
+        let entries = usize::try_from(cursor_cache_bytes / 700).unwrap_or(usize::MAX);
         Self {
             progress: watch::Sender::new(Progress { durable, failure: None }),
             cursors: Cache::with(entries, cursor_cache_bytes, CursorBytes, hasher.clone(), DefaultLifecycle::default()),

@@ -6,35 +6,47 @@
 use std::collections::BTreeMap;
 
 use plimsoll_domain::id::{ArtifactId, TenantId, TransitionId};
-use plimsoll_domain::projection::{Body, Fact, RefRows, Transition};
+use plimsoll_domain::projection::{Body, Fact, RefKey, RefRows, RefState, Transition};
 use plimsoll_domain::timestamp::Timestamp;
 use plimsoll_wire::record::v1::{self, StoredFact};
+use plimsoll_wire::record::v2::{self, Place, StoredHistory, StoredRefs};
 
 use crate::engine::{Batch, Direction, Engine, KeyRange, Table};
 use crate::error::ReadError;
 use crate::layout;
+use crate::log::{self, Packing};
+
+/// Entries of its history that a head holds. When there are more, the older half goes to the table at once: its rows
+/// lie side by side.
+const RECENT_MAX: usize = 8;
+
+/// Refs that a head holds, and their bytes: beyond either they go to the table, so that a head stays cheap to rewrite.
+const REFS_HERE_MAX: usize = 8;
+const REFS_HERE_BYTES_MAX: usize = 1 << 10;
 
 /// The batch of a group, over the engine.
 pub(crate) struct Staging<'a> {
     engine: &'a dyn Engine,
     batch: Batch,
+    packing: Packing,
 }
 
 impl<'a> Staging<'a> {
     /// An empty batch over `engine`.
     pub(crate) fn over(engine: &'a dyn Engine) -> Self {
-        Self { engine, batch: Batch::default() }
+        Self { engine, batch: Batch::default(), packing: Packing::default() }
     }
 
     pub(crate) fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
         self.batch.put(table, key, value);
     }
 
-    pub(crate) fn remove(&mut self, table: Table, key: Vec<u8>) {
+    fn remove(&mut self, table: Table, key: Vec<u8>) {
         self.batch.remove(table, key);
     }
 
-    pub(crate) fn into_batch(self) -> Batch {
+    pub(crate) fn into_batch(mut self) -> Batch {
+        self.packing.close(&mut self.batch);
         self.batch
     }
 
@@ -59,18 +71,22 @@ impl<'a> Staging<'a> {
     }
 
     /// The fact at a place of the log that something points to.
-    fn fact_at(&self, sequence: u64) -> Result<StoredFact, ReadError> {
-        let value = self.get(Table::Log, &layout::log(sequence))?.ok_or(ReadError::Dangling { sequence })?;
-        Ok(v1::decode_fact(&value)?)
+    fn fact_at(&self, place: Place) -> Result<StoredFact, ReadError> {
+        if let Some(fact) = self.packing.get(place) {
+            return Ok(v1::decode_fact(fact)?);
+        }
+        let dangling = ReadError::Dangling { sequence: place.sequence };
+        let Some(pack) = self.get(Table::Log, &layout::log(place.pack()))? else { return Err(dangling) };
+        log::fact_in(&pack, place)?.ok_or(dangling)
     }
 
     /// The fact of a transition id.
     pub(crate) fn fact_of(&self, tenant: &TenantId, id: &TransitionId) -> Result<Option<Fact>, ReadError> {
         let Some(value) = self.get(Table::Identity, &layout::identity(tenant, id))? else { return Ok(None) };
-        let sequence = v1::decode_number(&value)?;
-        let StoredFact { tenant: owner, fact } = self.fact_at(sequence)?;
+        let place = v2::decode_place(&value)?;
+        let StoredFact { tenant: owner, fact } = self.fact_at(place)?;
         if owner != *tenant || fact.transition().is_none_or(|transition| transition.id != *id) {
-            return Err(ReadError::Dangling { sequence });
+            return Err(ReadError::Dangling { sequence: place.sequence });
         }
         Ok(Some(fact))
     }
@@ -80,13 +96,51 @@ impl<'a> Staging<'a> {
         &self,
         tenant: &TenantId,
         artifact: &ArtifactId,
+        history: &StoredHistory,
     ) -> impl Iterator<Item = Result<Fact, ReadError>> {
-        let (places, failure) = match self.scan(Table::History, &layout::of_artifact(tenant, artifact)) {
-            Ok(places) => (places, None),
+        let (apart, failure) = match self.scan(Table::History, &layout::of_artifact(tenant, artifact)) {
+            Ok(apart) => (apart, None),
             Err(failure) => (BTreeMap::new(), Some(Err(failure))),
         };
-        let facts = places.into_values().map(|value| Ok(self.fact_at(v1::decode_number(&value)?)?.fact));
+        let apart = apart.into_values().map(|value| Ok(v2::decode_place(&value)?));
+        let recent = history.recent.iter().map(|(_, place)| Ok(*place));
+        let facts = apart.chain(recent).map(|place: Result<Place, ReadError>| Ok(self.fact_at(place?)?.fact));
         failure.into_iter().chain(facts)
+    }
+
+    /// Writes a fact into the log. Returns its place, and the bytes it takes there.
+    pub(crate) fn put_fact(&mut self, tenant: &TenantId, fact: &Fact, sequence: u64) -> (Place, u64) {
+        let record = v1::encode_fact(tenant, fact);
+        let bytes = record.len() as u64;
+        let place = self.packing.push(&mut self.batch, sequence, record);
+        if let Body::Transition(transition) = &fact.body {
+            self.put(Table::Identity, layout::identity(tenant, &transition.id), v2::encode_place(place));
+        }
+        (place, bytes)
+    }
+
+    /// Enters a fact into the history of its artifact.
+    pub(crate) fn put_history(
+        &mut self,
+        tenant: &TenantId,
+        artifact: &ArtifactId,
+        history: &mut StoredHistory,
+        (stamp, place): (Timestamp, Place),
+    ) {
+        let prefix = || layout::of_artifact(tenant, artifact);
+        if Some(stamp) <= history.apart {
+            return self.put(Table::History, layout::history(&prefix(), stamp), v2::encode_place(place));
+        }
+        let at = history.recent.partition_point(|(earlier, _)| *earlier < stamp);
+        history.recent.insert(at, (stamp, place));
+        if history.recent.len() <= RECENT_MAX {
+            return;
+        }
+        let prefix = prefix();
+        for (stamp, place) in history.recent.drain(..RECENT_MAX / 2) {
+            self.batch.put(Table::History, layout::history(&prefix, stamp), v2::encode_place(place));
+            history.apart = Some(stamp);
+        }
     }
 
     /// Removes a tombstone that a greater one supersedes, so that what is kept does not depend on how many there were.
@@ -94,61 +148,126 @@ impl<'a> Staging<'a> {
         &mut self,
         tenant: &TenantId,
         artifact: &ArtifactId,
+        history: &mut StoredHistory,
         tombstone: Timestamp,
     ) -> Result<(), ReadError> {
+        if let Some(at) = history.recent.iter().position(|(stamp, _)| *stamp == tombstone) {
+            self.remove_fact(history.recent[at].1)?;
+            history.recent.remove(at);
+            return Ok(());
+        }
         let key = layout::history(&layout::of_artifact(tenant, artifact), tombstone);
         if let Some(value) = self.get(Table::History, &key)? {
-            self.remove(Table::Log, layout::log(v1::decode_number(&value)?));
+            self.remove_fact(v2::decode_place(&value)?)?;
             self.remove(Table::History, key);
         }
         Ok(())
     }
 
-    /// The rows of the refs a transition names.
-    pub(crate) fn refs_named_by(&self, tenant: &TenantId, transition: &Transition) -> Result<RefRows, ReadError> {
+    fn remove_fact(&mut self, place: Place) -> Result<(), ReadError> {
+        if self.packing.remove(place) {
+            return Ok(());
+        }
+        let key = layout::log(place.pack());
+        let pack = self.get(Table::Log, &key)?.ok_or(ReadError::Dangling { sequence: place.sequence })?;
+        match log::pack_without(&pack, place)? {
+            Some(rest) => self.put(Table::Log, key, rest),
+            None => self.remove(Table::Log, key),
+        }
+        Ok(())
+    }
+
+    /// The refs a transition names, as far as they are known.
+    pub(crate) fn refs_named_by(
+        &self,
+        tenant: &TenantId,
+        transition: &Transition,
+        refs: &StoredRefs,
+    ) -> Result<RefRows, ReadError> {
         let mut rows = RefRows::default();
-        let prefix = layout::of_artifact(tenant, &transition.artifact);
-        for produced in transition.refs() {
-            if let Some(value) = self.get(Table::Ref, &layout::produced_ref(&prefix, &produced.key))? {
-                let (key, state) = v1::decode_ref(&value)?;
-                if key != produced.key {
-                    return Err(ReadError::RefsDoNotMatch { artifact: transition.artifact.to_string() });
-                }
-                rows.load(key, state);
+        for key in transition.refs().iter().map(|produced| &produced.key) {
+            let known = match refs {
+                StoredRefs::Here(refs) => place_of(refs, key).ok().map(|at| refs[at].1.clone()),
+                StoredRefs::Apart => self.ref_apart(tenant, &transition.artifact, key)?,
+            };
+            if let Some(state) = known {
+                rows.load(key.clone(), state);
             }
         }
         Ok(rows)
     }
 
-    /// Writes the rows a merge changed.
+    fn ref_apart(
+        &self,
+        tenant: &TenantId,
+        artifact: &ArtifactId,
+        wanted: &RefKey,
+    ) -> Result<Option<RefState>, ReadError> {
+        let row = layout::produced_ref(&layout::of_artifact(tenant, artifact), wanted);
+        let Some(value) = self.get(Table::Ref, &row)? else { return Ok(None) };
+        let (key, state) = v1::decode_ref(&value)?;
+        if key != *wanted {
+            return Err(ReadError::RefsDoNotMatch { artifact: artifact.to_string() });
+        }
+        Ok(Some(state))
+    }
+
+    /// Writes the refs a merge changed: into the head while they fit, and else into the table.
     pub(crate) fn put_refs(
         &mut self,
         tenant: &TenantId,
         artifact: &ArtifactId,
+        refs: &mut StoredRefs,
         rows: &RefRows,
     ) -> Result<(), ReadError> {
-        let prefix = layout::of_artifact(tenant, artifact);
-        if rows.is_replaced() {
-            for (key, _) in self.scan(Table::Ref, &prefix)? {
+        let prefix = || layout::of_artifact(tenant, artifact);
+        if rows.is_replaced() && matches!(std::mem::replace(refs, StoredRefs::Here(Vec::new())), StoredRefs::Apart) {
+            for (key, _) in self.scan(Table::Ref, &prefix())? {
                 self.remove(Table::Ref, key);
             }
         }
-        for (key, state) in rows.changed() {
-            self.put(Table::Ref, layout::produced_ref(&prefix, key), v1::encode_ref(key, state));
+        let apart = match refs {
+            StoredRefs::Apart => rows.changed().map(|(key, state)| (key.clone(), state.clone())).collect(),
+            StoredRefs::Here(here) => {
+                change(here, rows);
+                if fit(here) {
+                    return Ok(());
+                }
+                std::mem::take(here)
+            }
+        };
+        *refs = StoredRefs::Apart;
+        let prefix = prefix();
+        for (key, state) in apart {
+            self.put(Table::Ref, layout::produced_ref(&prefix, &key), v1::encode_ref(&key, &state));
         }
         Ok(())
     }
+}
 
-    /// Writes a fact at a place of the log, and what points to it. Returns the bytes it takes there.
-    pub(crate) fn put_fact(&mut self, tenant: &TenantId, fact: &Fact, sequence: u64) -> u64 {
-        let value = v1::encode_fact(tenant, fact);
-        let bytes = value.len() as u64;
-        self.put(Table::Log, layout::log(sequence), value);
-        let key = layout::history(&layout::of_artifact(tenant, fact.artifact()), fact.first);
-        self.put(Table::History, key, v1::encode_number(sequence));
-        if let Body::Transition(transition) = &fact.body {
-            self.put(Table::Identity, layout::identity(tenant, &transition.id), v1::encode_number(sequence));
+/// Enters what a merge changed among the refs of a head.
+fn change(refs: &mut Vec<(RefKey, RefState)>, rows: &RefRows) {
+    for (key, state) in rows.changed() {
+        match place_of(refs, key) {
+            Ok(at) => refs[at].1 = state.clone(),
+            Err(at) => refs.insert(at, (key.clone(), state.clone())),
         }
-        bytes
     }
+}
+
+/// Where a ref is among those of a head, or where it would be.
+fn place_of(refs: &[(RefKey, RefState)], key: &RefKey) -> Result<usize, usize> {
+    refs.binary_search_by(|(other, _)| other.cmp(key))
+}
+
+/// Whether a head can hold the refs.
+fn fit(refs: &[(RefKey, RefState)]) -> bool {
+    let of_ref = |(key, state): &(RefKey, RefState)| {
+        let resolution = match state {
+            RefState::Pending => 0,
+            RefState::Resolved { resolution, .. } => resolution.url.len() + resolution.created_at.len(),
+        };
+        key.target_repo.len() + key.idempotency_key.len() + resolution
+    };
+    refs.len() <= REFS_HERE_MAX && refs.iter().map(of_ref).sum::<usize>() <= REFS_HERE_BYTES_MAX
 }

@@ -19,6 +19,7 @@ use crate::{Accepted, StoredIdentity};
 
 mod durability;
 mod formats;
+mod packs;
 mod reads;
 mod writes;
 

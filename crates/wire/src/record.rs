@@ -7,6 +7,7 @@
 //! What is read is parsed: a record that breaks a rule of `domain` is a [`RecordError`], not a value.
 
 pub mod v1;
+pub mod v2;
 
 use bincode::config::{Configuration, Limit};
 use plimsoll_domain::id::TextRule;
@@ -41,6 +42,12 @@ pub enum RecordError {
     /// The first stamp of a fact is greater than its last.
     #[error("the record's stamps are in the wrong order")]
     Stamps,
+    /// A place in the log is before the pack it is in.
+    #[error("the record names a place before the beginning of the log")]
+    Place,
+    /// What is kept in order is not.
+    #[error("the record's entries are in the wrong order")]
+    Order,
     /// Bytes follow the body.
     #[error("{0} bytes follow the record's body")]
     Trailing(usize),
@@ -66,6 +73,14 @@ fn encode(schema: u8, body: &impl Serialize) -> Vec<u8> {
 /// Reads the first field of a body, and leaves the rest.
 fn decode_first<Field: DeserializeOwned>(schema: u8, value: &[u8]) -> Result<Field, RecordError> {
     Ok(bincode::serde::decode_from_slice(body_of(schema, value)?, configuration())?.0)
+}
+
+/// The schema byte, where the format is known.
+fn schema_of(value: &[u8]) -> Option<u8> {
+    match value {
+        [FORMAT_BINCODE_2, schema, ..] => Some(*schema),
+        _ => None,
+    }
 }
 
 fn body_of(schema: u8, value: &[u8]) -> Result<&[u8], RecordError> {

@@ -3,11 +3,13 @@
 //! `cargo verify` runs each over its corpus and mutations of it; `cargo fuzz run <target>` in `tests/fuzz` goes on from
 //! there with coverage.
 
+use std::borrow::Cow;
+
 use plimsoll_domain::id::{NodeId, TenantId};
 use plimsoll_domain::projection::{Body, Fact, Submission, Token};
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use plimsoll_wire::http::v1::{PostTransition, ProducedRef};
-use plimsoll_wire::record::v1;
+use plimsoll_wire::record::{v1, v2};
 
 /// The JSON body of a post: what is accepted is stored, read back, and told in the form it was posted in.
 pub fn json(data: &[u8]) {
@@ -52,6 +54,17 @@ pub fn record(data: &[u8]) {
     }
     if let Ok(head) = v1::decode_head(data) {
         assert_eq!(v1::decode_head(&v1::encode_head(&head.projection, head.sequence)).ok(), Some(head));
+    }
+    if let Ok(head) = v2::decode_head(data) {
+        assert_eq!(v2::decode_head(&v2::encode_head(&head)).ok(), Some(head));
+    }
+    if let Ok(place) = v2::decode_place(data) {
+        assert!(place.pack() <= place.sequence);
+        assert_eq!(v2::decode_place(&v2::encode_place(place)).ok(), Some(place));
+    }
+    if let Ok(pack) = v2::decode_pack(data) {
+        let facts: Vec<_> = pack.iter().map(|fact| Cow::Borrowed(fact.unwrap_or_default())).collect();
+        assert_eq!(v2::decode_pack(&v2::encode_pack(&facts)).ok(), Some(pack));
     }
     if let Ok((key, state)) = v1::decode_ref(data) {
         assert_eq!(v1::decode_ref(&v1::encode_ref(&key, &state)).ok(), Some((key, state)));

@@ -127,7 +127,7 @@ async fn a_group_sees_the_one_the_disk_is_still_busy_with() {
         committed(2).await;
         committed(3).await;
         let shown = store.projections.cursor(&store.tenant, &artifact("spec")).await.unwrap().unwrap();
-        assert_eq!(shown.stored.sequence, 1, "what is not durable is not shown");
+        assert_eq!(shown.sequence, 1, "what is not durable is not shown");
         engine.let_through();
     };
     let second = async {

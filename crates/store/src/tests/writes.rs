@@ -181,13 +181,9 @@ async fn tombstones_do_not_pile_up() {
         store.accept(draft("spec", &format!("t-{at}"), "a")).await;
         store.projections.retire(&store.tenant, artifact("spec"), Expectation::Any).await.unwrap();
     }
-    let start = crate::feed::Position { sequence: 0, ..store.projections.position() };
-    let log = store.projections.changes(&store.tenant, start).unwrap();
-    assert_eq!(log.next.sequence, 6);
-    let tombstones = (1..=6).filter(|sequence| {
-        let fact = store.projections.fact_at(*sequence).unwrap();
-        fact.is_some_and(|stored| stored.fact.transition().is_none())
-    });
+    let log = packs::log_of(&store);
+    assert_eq!(log.last().map(|(sequence, _)| *sequence), Some(6));
+    let tombstones = log.iter().filter(|(_, fact)| fact.transition().is_none());
     assert_eq!(tombstones.count(), 1);
 }
 

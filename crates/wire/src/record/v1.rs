@@ -55,7 +55,7 @@ pub struct StoredUsage {
 type Text<'a> = Cow<'a, str>;
 
 #[derive(Serialize, Deserialize)]
-struct StampV1(u64, u64);
+pub(super) struct StampV1(u64, u64);
 
 #[derive(Serialize, Deserialize)]
 struct FactV1<'a> {
@@ -96,14 +96,14 @@ struct HeadV1<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WinnerV1<'a> {
+pub(super) struct WinnerV1<'a> {
     stamp: StampV1,
     transition: Text<'a>,
     status: Text<'a>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct RefRowV1<'a> {
+pub(super) struct RefRowV1<'a> {
     target_repo: Text<'a>,
     idempotency_key: Text<'a>,
     resolution: Option<(ResolutionV1<'a>, StampV1)>,
@@ -130,6 +130,57 @@ impl From<Timestamp> for StampV1 {
 impl From<StampV1> for Timestamp {
     fn from(StampV1(time, node): StampV1) -> Self {
         Self { time: UnixNanos::new(time), node: NodeId::new(node) }
+    }
+}
+
+impl<'a> From<&'a Winner> for WinnerV1<'a> {
+    fn from(winner: &'a Winner) -> Self {
+        Self {
+            stamp: winner.stamp.into(),
+            transition: Cow::Borrowed(winner.transition.as_str()),
+            status: Cow::Borrowed(winner.status.as_str()),
+        }
+    }
+}
+
+impl TryFrom<WinnerV1<'_>> for Winner {
+    type Error = RecordError;
+
+    fn try_from(winner: WinnerV1<'_>) -> Result<Self, RecordError> {
+        Ok(Self {
+            stamp: winner.stamp.into(),
+            transition: TransitionId::parse(winner.transition.into_owned())?,
+            status: Status::parse(winner.status.into_owned())?,
+        })
+    }
+}
+
+impl<'a> RefRowV1<'a> {
+    pub(super) fn of(key: &'a RefKey, state: &'a RefState) -> Self {
+        let resolution = match state {
+            RefState::Pending => None,
+            RefState::Resolved { resolution, stamp } => Some((resolution.into(), (*stamp).into())),
+        };
+        Self {
+            target_repo: Cow::Borrowed(&key.target_repo),
+            idempotency_key: Cow::Borrowed(&key.idempotency_key),
+            resolution,
+        }
+    }
+}
+
+impl TryFrom<RefRowV1<'_>> for (RefKey, RefState) {
+    type Error = RecordError;
+
+    fn try_from(row: RefRowV1<'_>) -> Result<Self, RecordError> {
+        let RefRowV1 { target_repo, idempotency_key, resolution } = row;
+        let (resolution, stamp) = resolution.unzip();
+        let produced = ProducedRef::parse(0, RefV1 { target_repo, idempotency_key, resolution }.into())?;
+        let state = match (produced.resolution, stamp) {
+            (Some(resolution), Some(stamp)) => RefState::Resolved { resolution, stamp: stamp.into() },
+            _ => RefState::Pending,
+        };
+        Ok((produced.key, state))
     }
 }
 
@@ -216,18 +267,13 @@ pub fn decode_fact_tenant(value: &[u8]) -> Result<TenantId, RecordError> {
 /// Writes a projection.
 #[must_use]
 pub fn encode_head(projection: &Projection, sequence: u64) -> Vec<u8> {
-    let winner = projection.winner.as_ref().map(|winner| WinnerV1 {
-        stamp: winner.stamp.into(),
-        transition: Cow::Borrowed(winner.transition.as_str()),
-        status: Cow::Borrowed(winner.status.as_str()),
-    });
     encode(
         SCHEMA,
         &HeadV1 {
             sequence,
             seen: projection.seen.map(StampV1::from),
             tombstone: projection.tombstone.map(StampV1::from),
-            winner,
+            winner: projection.winner.as_ref().map(WinnerV1::from),
             refs_sum: projection.refs.sum,
             refs_count: projection.refs.count,
         },
@@ -240,20 +286,10 @@ pub fn encode_head(projection: &Projection, sequence: u64) -> Vec<u8> {
 /// [`RecordError`]: the bytes are not a projection of this version.
 pub fn decode_head(value: &[u8]) -> Result<StoredHead, RecordError> {
     let head: HeadV1<'_> = decode(SCHEMA, value)?;
-    let winner = head
-        .winner
-        .map(|winner| {
-            Ok::<_, RecordError>(Winner {
-                stamp: winner.stamp.into(),
-                transition: TransitionId::parse(winner.transition.into_owned())?,
-                status: Status::parse(winner.status.into_owned())?,
-            })
-        })
-        .transpose()?;
     let projection = Projection {
         seen: head.seen.map(Timestamp::from),
         tombstone: head.tombstone.map(Timestamp::from),
-        winner,
+        winner: head.winner.map(Winner::try_from).transpose()?,
         refs: RefsDigest { sum: head.refs_sum, count: head.refs_count },
     };
     Ok(StoredHead { projection, sequence: head.sequence })
@@ -262,12 +298,7 @@ pub fn decode_head(value: &[u8]) -> Result<StoredHead, RecordError> {
 /// Writes a ref: its key and its state.
 #[must_use]
 pub fn encode_ref(key: &RefKey, state: &RefState) -> Vec<u8> {
-    let resolution = match state {
-        RefState::Pending => None,
-        RefState::Resolved { resolution, stamp } => Some((resolution.into(), (*stamp).into())),
-    };
-    let (target_repo, idempotency_key) = (Cow::Borrowed(&*key.target_repo), Cow::Borrowed(&*key.idempotency_key));
-    encode(SCHEMA, &RefRowV1 { target_repo, idempotency_key, resolution })
+    encode(SCHEMA, &RefRowV1::of(key, state))
 }
 
 /// Reads a ref: its key and its state.
@@ -275,14 +306,7 @@ pub fn encode_ref(key: &RefKey, state: &RefState) -> Vec<u8> {
 /// # Errors
 /// [`RecordError`]: the bytes are not a ref of this version.
 pub fn decode_ref(value: &[u8]) -> Result<(RefKey, RefState), RecordError> {
-    let RefRowV1 { target_repo, idempotency_key, resolution } = decode(SCHEMA, value)?;
-    let (resolution, stamp) = resolution.unzip();
-    let produced = ProducedRef::parse(0, RefV1 { target_repo, idempotency_key, resolution }.into())?;
-    let state = match (produced.resolution, stamp) {
-        (Some(resolution), Some(stamp)) => RefState::Resolved { resolution, stamp: stamp.into() },
-        _ => RefState::Pending,
-    };
-    Ok((produced.key, state))
+    decode::<RefRowV1<'_>>(SCHEMA, value)?.try_into()
 }
 
 /// Writes a data directory's identity.

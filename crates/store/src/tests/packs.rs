@@ -1,0 +1,183 @@
+//! What a head holds and what is apart from it, what shares a row and what does not, must not be told apart by a reader.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use plimsoll_domain::projection::{Fact, Projection};
+use plimsoll_domain::timestamp::Timestamp;
+use plimsoll_wire::record::{v1, v2};
+use proptest::prelude::*;
+
+use super::*;
+use crate::engine::{Batch, Direction, KeyRange, Table};
+use crate::feed::Position;
+use crate::layout;
+use crate::writer::Series;
+
+/// A step of one writer. Numbers are small, so that artifacts, ids and refs meet again.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A batch of transitions: artifact, id, and the refs it brings.
+    Batch(Vec<(u8, u16, BTreeSet<u8>)>),
+    Retire(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let refs = proptest::collection::btree_set(0..14_u8, 0..3);
+    let batch = proptest::collection::vec((0..3_u8, 0..400_u16, refs), 1..40).prop_map(Step::Batch);
+    proptest::collection::vec(prop_oneof![6 => batch, 1 => (0..3_u8).prop_map(Step::Retire)], 1..8)
+}
+
+async fn take(store: &Fixture, steps: &[Step]) {
+    for step in steps {
+        match step {
+            Step::Retire(at) => {
+                let id = artifact(&format!("a-{at}"));
+                let _ = store.projections.retire(&store.tenant, id, Expectation::Any).await;
+            }
+            Step::Batch(posts) => {
+                let posts = posts.iter().map(|(at, id, refs)| {
+                    let refs = refs.iter().map(|key| pending(&key.to_string())).collect();
+                    post(with_refs(draft(&format!("a-{at}"), &format!("t-{id}"), "x"), refs))
+                });
+                let series = Series::default();
+                let sent = store.projections.enqueue(&store.tenant, posts.collect(), &series).await.unwrap();
+                for outcome in sent.outcomes().await {
+                    assert!(matches!(outcome, Ok(_) | Err(WriteError::Refused(_))), "{outcome:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Every fact of the log, with its sequence.
+pub(super) fn log_of(store: &Fixture) -> Vec<(u64, Fact)> {
+    let rows = store.projections.engine.scan(Table::Log, KeyRange::prefix(&[]), Direction::Forward);
+    let mut facts = Vec::new();
+    for row in rows {
+        let (key, pack) = row.unwrap();
+        for (sequence, fact) in crate::log::facts_of(&key, &pack).unwrap() {
+            facts.push((sequence, v1::decode_fact(fact).unwrap().fact));
+        }
+    }
+    facts
+}
+
+/// What readers are told is the fold of the log from scratch.
+async fn check(store: &Fixture, page: usize) {
+    let mut artifacts: BTreeMap<ArtifactId, Vec<Fact>> = BTreeMap::new();
+    let log = log_of(store);
+    for (_, fact) in &log {
+        artifacts.entry(fact.artifact().clone()).or_default().push(fact.clone());
+    }
+    for (id, mut facts) in artifacts {
+        facts.sort_by_key(|fact| fact.first);
+        let (projection, _) = Projection::fold(facts.iter());
+        let token = projection.token(&id).filter(|_| projection.is_visible());
+        assert_eq!(store.token(id.as_str()).await, token, "{id}");
+        let whole = store.projections.projection(&store.tenant, &id).await.unwrap();
+        assert_eq!(whole.as_ref().map(|whole| whole.refs.len() as u64), token.map(|_| projection.refs.count));
+        let visible = facts.iter().filter(|fact| Some(fact.first) > projection.tombstone && projection.is_visible());
+        let expected: Vec<_> = visible.rev().map(|fact| fact.transition().unwrap().id.to_string()).collect();
+        assert_eq!(history(store, &id, page).await, expected, "{id}");
+        for fact in facts.iter().filter_map(Fact::transition) {
+            assert!(store.projections.contains(&store.tenant, &id, &fact.id).await.unwrap());
+        }
+    }
+    for (sequence, fact) in log {
+        let after = Position { sequence: sequence - 1, ..store.projections.position() };
+        let changes = store.projections.changes(&store.tenant, after).unwrap();
+        assert!(changes.artifacts.iter().any(|(artifact, _)| artifact == fact.artifact()), "{sequence}");
+        assert_eq!(changes.next, store.projections.position());
+    }
+}
+
+async fn history(store: &Fixture, id: &ArtifactId, page: usize) -> Vec<String> {
+    let mut told = Vec::new();
+    let mut before: Option<Timestamp> = None;
+    while let Some(part) = store.projections.history(&store.tenant, id, before, page).await.unwrap() {
+        told.extend(part.items.iter().map(|past| past.transition.id.to_string()));
+        before = part.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    told
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn readers_are_told_the_fold_of_the_log(
+        before in steps(),
+        after in steps(),
+        page in 1..12_usize,
+        cache in prop_oneof![Just(1 << 10), Just(1 << 20)],
+    ) {
+        let engine = Memory::new();
+        let open = || Fixture::with(Arc::new(engine.clone()), |options| options.cursor_cache_bytes = cache);
+        let store = open();
+        block_on(async { take(&store, &before).await; check(&store, page).await });
+        store.close();
+        let store = open();
+        block_on(async { take(&store, &after).await; check(&store, page).await });
+    }
+}
+
+#[tokio::test]
+async fn facts_of_one_group_share_rows_and_heads_hold_what_is_small() {
+    let engine = Memory::new();
+    let store = Fixture::on(Arc::new(engine.clone()));
+    let posts = (0..130).map(|at| post(draft(&format!("a-{at}"), &format!("t-{at}"), "x")));
+    let sent = store.projections.enqueue(&store.tenant, posts.collect(), &Series::default()).await.unwrap();
+    assert!(sent.outcomes().await.iter().all(Result::is_ok));
+    let rows = |table| engine.scan(table, KeyRange::prefix(&[]), Direction::Forward).count();
+    assert_eq!([Table::Log, Table::Identity, Table::Head, Table::History, Table::Ref].map(rows), [3, 130, 130, 0, 0]);
+    assert_eq!(log_of(&store).len(), 130);
+}
+
+/// Records of version 1 are found, added to, and told: nothing has to be rewritten when a store is migrated.
+#[tokio::test]
+async fn an_artifact_of_version_1_goes_on() {
+    let engine = Memory::new();
+    let store = Fixture::on(Arc::new(engine.clone()));
+    for at in 0..3 {
+        store.accept(with_refs(draft("a-0", &format!("t-{at}"), "x"), vec![pending(&at.to_string())])).await;
+    }
+    as_of_version_1(&engine, &store.tenant, &artifact("a-0"));
+    store.close();
+    let store = Fixture::on(Arc::new(engine));
+    check(&store, 2).await;
+    assert!(store.accept(with_refs(draft("a-0", "t-1", "x"), vec![pending("1")])).await.repeated);
+    store.accept(with_refs(draft("a-0", "t-3", "y"), vec![resolved("1", 7), pending("9")])).await;
+    check(&store, 2).await;
+}
+
+/// Writes the rows of an artifact anew, as version 1 did: one a fact, one an entry of the history, one a ref.
+fn as_of_version_1(engine: &Memory, tenant: &TenantId, id: &ArtifactId) {
+    let (key, prefix) = (layout::head(tenant, id), layout::of_artifact(tenant, id));
+    let head = v2::decode_head(&engine.get(Table::Head, &key).unwrap().unwrap()).unwrap();
+    let v2::StoredRefs::Here(refs) = head.refs else { panic!("the refs are few") };
+    let mut batch = Batch::default();
+    batch.put(Table::Head, key, v1::encode_head(&head.projection, head.sequence));
+    for (stamp, place) in head.history.recent {
+        assert_eq!(place.offset, 0);
+        batch.put(Table::History, layout::history(&prefix, stamp), v1::encode_number(place.sequence));
+        let row = layout::log(place.sequence);
+        let pack = engine.get(Table::Log, &row).unwrap().unwrap();
+        let fact = v2::decode_pack(&pack).unwrap()[0].unwrap().to_vec();
+        let stored = v1::decode_fact(&fact).unwrap().fact;
+        batch.put(Table::Log, row, fact);
+        let transition = &stored.transition().unwrap().id;
+        batch.put(Table::Identity, layout::identity(tenant, transition), v1::encode_number(place.sequence));
+    }
+    for (key, state) in refs {
+        batch.put(Table::Ref, layout::produced_ref(&prefix, &key), v1::encode_ref(&key, &state));
+    }
+    engine.commit(batch).unwrap();
+    engine.sync().unwrap();
+}
