@@ -273,10 +273,10 @@ impl Config {
             .collect()
     }
 
-    /// The engine's share of the cache: a quarter, for the scans and lists that nothing else caches.
+    /// The engine's share of the cache: a sixth, for the scans and lists that nothing else caches.
     #[must_use]
     pub const fn engine_cache_bytes(&self) -> u64 {
-        self.cache_bytes / 4
+        self.cache_bytes / 6
     }
 
     /// What the node is told.
@@ -285,7 +285,7 @@ impl Config {
         let unless_zero = |number: u64| if number == 0 { u64::MAX } else { number };
         NodeOptions {
             drift_max: self.drift_max,
-            cursor_cache_bytes: self.cache_bytes / 4 * 3,
+            cache_bytes: self.cache_bytes / 6 * 5,
             tenant_transitions_max: unless_zero(self.tenant_transitions_max),
             tenant_bytes_max: unless_zero(self.tenant_bytes_max),
             reserve_bytes: self.reserve_bytes,

@@ -20,11 +20,11 @@ use plimsoll_wire::record::v2::{self, StoredHead};
 
 use crate::engine::{Batch, Engine, EngineError, Table};
 use crate::error::{ReadError, WriteError};
+use crate::heads::{self, Heads};
 use crate::layout;
 use crate::options::Options;
-use crate::shared::{Changed, Cursor, Shared};
+use crate::shared::{self, Changed, Cursor};
 use crate::staging::Staging;
-use crate::writer::InFlight;
 
 /// The most refs one artifact may have: what one answer can list, and one tombstone can take away, in a breath.
 pub const ARTIFACT_REFS_MAX: u64 = 10_000;
@@ -51,6 +51,7 @@ struct State {
     clock: Clock,
     sequence: u64,
     usages: BTreeMap<TenantId, StoredUsage>,
+    heads: Heads,
 }
 
 impl Door {
@@ -63,7 +64,8 @@ impl Door {
         let high_water = UnixNanos::new(number(layout::CLOCK)?);
         let sequence = number(layout::SEQUENCE)?;
         let clock = Clock::resume(identity.node, high_water, options.drift_max);
-        let state = State { options, clock, sequence, usages: BTreeMap::new() };
+        let heads = heads::cache(options.cache_bytes / 5 * 3, shared::hasher(identity));
+        let state = State { options, clock, sequence, usages: BTreeMap::new(), heads };
         Ok(Self { engine, state })
     }
 
@@ -82,12 +84,11 @@ impl Door {
         (self.state.options.wall_clock)()
     }
 
-    /// Begins a group. The latest state of an artifact is what a group in flight made of it, or else what the cache of
-    /// cursors holds, or else what the engine does.
-    pub(crate) fn group<'a>(&'a mut self, in_flight: &'a InFlight, shown: &'a Shared, room: Room) -> Group<'a> {
+    /// Begins a group.
+    pub(crate) fn group(&mut self, room: Room) -> Group<'_> {
         let now = self.now();
         let staging = Staging::over(&*self.engine);
-        Group { staging, state: &mut self.state, in_flight, shown, changed: Changed::new(), room, now }
+        Group { staging, state: &mut self.state, changed: BTreeMap::new(), room, now }
     }
 
     /// Commits a batch; it is durable only after the next sync.
@@ -107,11 +108,17 @@ pub(crate) enum Room {
 pub(crate) struct Group<'a> {
     staging: Staging<'a>,
     state: &'a mut State,
-    in_flight: &'a InFlight,
-    shown: &'a Shared,
-    changed: Changed,
+    /// By key of [`layout::head`].
+    changed: BTreeMap<Vec<u8>, Change>,
     room: Room,
     now: UnixNanos,
+}
+
+/// What a group made of an artifact.
+struct Change {
+    artifact: ArtifactId,
+    token: Token,
+    head: StoredHead,
 }
 
 impl Group<'_> {
@@ -186,7 +193,7 @@ impl Group<'_> {
         self.staging.put(Table::Meta, layout::usage(tenant), v1::encode_usage(usage));
         let token = token_of(&head.projection, &artifact);
         let key = layout::head(tenant, &artifact);
-        self.changed.insert(key, Arc::new(Cursor::of(artifact, token, &head)));
+        self.changed.insert(key, Change { artifact, token, head });
         Ok(Accepted { repeated: false, token })
     }
 
@@ -223,10 +230,11 @@ impl Group<'_> {
 
     fn head(&mut self, tenant: &TenantId, artifact: &ArtifactId) -> Result<StoredHead, ReadError> {
         let key = layout::head(tenant, artifact);
-        let in_flight = || self.in_flight.get(&key).cloned();
-        let shown = || self.shown.cursors.get(key.as_slice());
-        if let Some(cursor) = self.changed.get(&key).cloned().or_else(in_flight).or_else(shown) {
-            return Ok(v2::decode_head(&cursor.record)?);
+        if let Some(change) = self.changed.get(&key) {
+            return Ok(change.head.clone());
+        }
+        if let Some(record) = self.state.heads.get(&key) {
+            return Ok(v2::decode_head(record)?);
         }
         let value = self.staging.get(Table::Head, &key)?;
         Ok(value.map(|value| v2::decode_head(&value)).transpose()?.unwrap_or_default())
@@ -234,15 +242,20 @@ impl Group<'_> {
 
     /// Ends the group: the batch to commit, and what it changes.
     pub(crate) fn finish(mut self) -> (Batch, Changed) {
-        for (key, cursor) in &self.changed {
-            self.staging.put(Table::Head, key.clone(), cursor.record.to_vec());
+        if self.changed.is_empty() {
+            return (self.staging.into_batch(), Changed::new());
         }
-        if !self.changed.is_empty() {
-            let high_water = self.state.clock.high_water().get();
-            self.staging.put(Table::Meta, layout::CLOCK.to_vec(), v1::encode_number(high_water));
-            self.staging.put(Table::Meta, layout::SEQUENCE.to_vec(), v1::encode_number(self.state.sequence));
+        let mut cursors = Changed::new();
+        for (key, Change { artifact, token, head }) in self.changed {
+            let record = v2::encode_head(&head);
+            self.state.heads.insert(key.clone(), record.as_slice().into());
+            self.staging.put(Table::Head, key.clone(), record);
+            cursors.insert(key, Arc::new(Cursor::of(artifact, token, &head)));
         }
-        (self.staging.into_batch(), self.changed)
+        let high_water = self.state.clock.high_water().get();
+        self.staging.put(Table::Meta, layout::CLOCK.to_vec(), v1::encode_number(high_water));
+        self.staging.put(Table::Meta, layout::SEQUENCE.to_vec(), v1::encode_number(self.state.sequence));
+        (self.staging.into_batch(), cursors)
     }
 }
 

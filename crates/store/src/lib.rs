@@ -14,6 +14,7 @@ pub mod engine;
 pub mod error;
 pub mod feed;
 pub mod format;
+mod heads;
 mod layout;
 mod log;
 pub mod options;

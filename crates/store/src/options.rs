@@ -17,8 +17,9 @@ pub type FreeBytes = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 pub struct Options {
     /// How far ahead of this node's clock a token may lie (`projections.md`, section *Clock*: 500 ms).
     pub drift_max: Duration,
-    /// Bytes of memory for the cursors and heads that were read or written lately: some 700 bytes an artifact.
-    pub cursor_cache_bytes: u64,
+    /// Bytes of memory for the artifacts that were read or written lately: two fifths for the cursors readers are given,
+    /// some 300 bytes each, three fifths for the heads the writer needs, some 500.
+    pub cache_bytes: u64,
     /// Facts one tenant may keep.
     pub tenant_facts_max: u64,
     /// Bytes of facts one tenant may keep, as stored in the log; indexes come on top.
@@ -36,7 +37,7 @@ impl fmt::Debug for Options {
         formatter
             .debug_struct("Options")
             .field("drift_max", &self.drift_max)
-            .field("cursor_cache_bytes", &self.cursor_cache_bytes)
+            .field("cache_bytes", &self.cache_bytes)
             .field("tenant_facts_max", &self.tenant_facts_max)
             .field("tenant_bytes_max", &self.tenant_bytes_max)
             .field("reserve_bytes", &self.reserve_bytes)

@@ -76,7 +76,7 @@ impl Projections {
     ) -> Result<(Self, Writer), FormatError> {
         let (format, identity) = format::open(&*engine, fresh)?;
         let door = Door::open(Arc::clone(&engine), identity, options.clone())?;
-        let shared = Arc::new(Shared::new(door.sequence(), options.cursor_cache_bytes, identity));
+        let shared = Arc::new(Shared::new(door.sequence(), options.cache_bytes / 5 * 2, identity));
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let writer = Writer::new(door, requests, Arc::clone(&shared), options);
         let projections =

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use plimsoll_domain::id::ArtifactId;
 use plimsoll_domain::projection::Token;
 use plimsoll_wire::record::v1::StoredIdentity;
-use plimsoll_wire::record::v2::{self, StoredHead};
+use plimsoll_wire::record::v2::StoredHead;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use tokio::sync::{Notify, watch};
@@ -38,16 +38,13 @@ pub struct Cursor {
     visible: bool,
     /// The commit it is as of.
     pub(crate) sequence: u64,
-    /// The head as it is stored: all that the next write needs to know of the artifact.
-    pub(crate) record: Box<[u8]>,
 }
 
 impl Cursor {
     /// The cursor of an artifact with a fact, and so with a token.
     pub(crate) fn of(artifact: ArtifactId, token: Token, head: &StoredHead) -> Self {
-        let record = v2::encode_head(head).into();
         let (visible, sequence) = (head.projection.is_visible(), head.sequence);
-        Self { artifact, token, text: token.to_text().into(), visible, sequence, record }
+        Self { artifact, token, text: token.to_text().into(), visible, sequence }
     }
 
     /// The cursor, if a read finds the artifact.
@@ -67,15 +64,16 @@ pub(crate) struct CursorBytes;
 impl Weighter<Vec<u8>, Arc<Cursor>> for CursorBytes {
     fn weight(&self, key: &Vec<u8>, cursor: &Arc<Cursor>) -> u64 {
         const FIXED: usize = 280;
-        (FIXED + key.len() + cursor.artifact.as_str().len() + cursor.record.len()) as u64
+        (FIXED + key.len() + cursor.artifact.as_str().len()) as u64
     }
 }
 
-/// Keyed by the data directory: a run can be repeated, and names that collide in one node's cache do not in another's.
+/// Of caches. Keyed by the data directory: a run can be repeated, and names that collide in one node's cache do not in
+/// another's.
 /// The key is no secret from readers of the change feed, whose positions tell the incarnation.
-type Hasher = ahash::RandomState;
+pub(crate) type Hasher = ahash::RandomState;
 
-fn hasher(identity: StoredIdentity) -> Hasher {
+pub(crate) fn hasher(identity: StoredIdentity) -> Hasher {
     let mut keys = blake3::Hasher::new_derive_key("plimsoll 2026 cursor cache");
     keys.update(&identity.incarnation.to_be_bytes()).update(&identity.node.number().to_be_bytes());
     let hash = keys.finalize();
@@ -99,12 +97,12 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(durable: u64, cursor_cache_bytes: u64, identity: StoredIdentity) -> Self {
+    pub(crate) fn new(durable: u64, cache_bytes: u64, identity: StoredIdentity) -> Self {
         let hasher = hasher(identity);
-        let entries = usize::try_from(cursor_cache_bytes / 700).unwrap_or(usize::MAX);
+        let entries = usize::try_from(cache_bytes / 320).unwrap_or(usize::MAX);
         Self {
             progress: watch::Sender::new(Progress { durable, failure: None }),
-            cursors: Cache::with(entries, cursor_cache_bytes, CursorBytes, hasher.clone(), DefaultLifecycle::default()),
+            cursors: Cache::with(entries, cache_bytes, CursorBytes, hasher.clone(), DefaultLifecycle::default()),
             bells: (0..BELLS).map(|_| Notify::new()).collect(),
             hasher,
         }
@@ -112,14 +110,13 @@ impl Shared {
 
     /// Makes a durable group visible. The cache first: whoever is woken finds the new cursor there, and a reader that
     /// was about to put an old one there finds its place taken.
-    pub(crate) fn publish(&self, durable: u64, changed: &Changed) {
+    pub(crate) fn publish(&self, durable: u64, changed: Changed) {
+        let bells: Vec<&Notify> = changed.keys().map(|key| self.bell(key)).collect();
         for (key, cursor) in changed {
-            self.cursors.insert(key.clone(), Arc::clone(cursor));
+            self.cursors.insert(key, cursor);
         }
         self.progress.send_modify(|progress| progress.durable = durable);
-        for key in changed.keys() {
-            self.bell(key).notify_waiters();
-        }
+        bells.into_iter().for_each(Notify::notify_waiters);
     }
 
     /// Ends all waiting. The first failure stands.

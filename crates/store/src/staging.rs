@@ -21,8 +21,8 @@ use crate::log::{self, Packing};
 const RECENT_MAX: usize = 8;
 
 /// Refs that a head holds, and their bytes: beyond either they go to the table, so that a head stays cheap to rewrite.
-const REFS_HERE_MAX: usize = 8;
-const REFS_HERE_BYTES_MAX: usize = 1 << 10;
+const REFS_HERE_MAX: usize = 4;
+const REFS_HERE_BYTES_MAX: usize = 512;
 
 /// The batch of a group, over the engine.
 pub(crate) struct Staging<'a> {

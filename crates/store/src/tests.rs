@@ -77,7 +77,7 @@ fn options(now: &Arc<AtomicU64>, free: &Arc<AtomicU64>) -> Options {
     let (now, free) = (Arc::clone(now), Arc::clone(free));
     Options {
         drift_max: Duration::from_millis(500),
-        cursor_cache_bytes: 1 << 20,
+        cache_bytes: 1 << 20,
         tenant_facts_max: 1_000_000,
         tenant_bytes_max: 1 << 30,
         reserve_bytes: 1 << 20,

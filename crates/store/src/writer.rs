@@ -11,7 +11,6 @@
 //! A failed commit or sync is final: every request fails from then on, because the kernel may have dropped what it could
 //! not write, and a second sync would not say so.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +27,7 @@ use crate::door::{Accepted, Door, Group, Room};
 use crate::engine::{Engine, EngineError};
 use crate::error::{StoreFailure, WriteError};
 use crate::options::{FreeBytes, Options};
-use crate::shared::{Changed, Cursor, Shared};
+use crate::shared::{Changed, Shared};
 
 /// The most writes of one group: enough to make the sync's share of each small, few enough to bound the wait.
 const GROUP_WRITES_MAX: usize = 1_024;
@@ -135,26 +134,7 @@ pub struct Writer {
     door: Door,
     queue: mpsc::Receiver<Request>,
     shared: Arc<Shared>,
-    in_flight: InFlight,
     gauge: Gauge,
-}
-
-/// Groups that are committed and perhaps not yet shown, oldest first: what they changed is newer than the cache.
-#[derive(Default)]
-pub(crate) struct InFlight(VecDeque<(u64, Arc<Changed>)>);
-
-impl InFlight {
-    /// What the newest group that changed an artifact made of it, by key of [`crate::layout::head`].
-    pub(crate) fn get(&self, key: &[u8]) -> Option<&Arc<Cursor>> {
-        self.0.iter().rev().find_map(|(_, changed)| changed.get(key))
-    }
-
-    /// Forgets the groups that are in the cache by now.
-    fn forget_shown(&mut self, durable: u64) {
-        while self.0.front().is_some_and(|(sequence, _)| *sequence <= durable) {
-            self.0.pop_front();
-        }
-    }
 }
 
 /// Whether the data disk has room, looked at no more often than is needed to see it fill up: asking the file system
@@ -185,7 +165,7 @@ impl Gauge {
 /// A committed group on its way to the syncer.
 struct Committed {
     sequence: u64,
-    changed: Arc<Changed>,
+    changed: Changed,
     decided: Vec<Decided>,
 }
 
@@ -213,7 +193,7 @@ impl Writer {
     pub(crate) fn new(door: Door, queue: mpsc::Receiver<Request>, shared: Arc<Shared>, options: &Options) -> Self {
         let (reserve_bytes, free_bytes) = (options.reserve_bytes, Arc::clone(&options.free_bytes));
         let gauge = Gauge { reserve_bytes, free_bytes, looked: None };
-        Self { door, queue, shared, in_flight: InFlight::default(), gauge }
+        Self { door, queue, shared, gauge }
     }
 
     /// Writes until the store is closed. Blocks its thread, and one more that it starts for the syncs; give it one of
@@ -255,17 +235,15 @@ impl Writer {
             requests.into_iter().for_each(|request| request.refuse(failure));
             return ControlFlow::Continue(());
         }
-        self.in_flight.forget_shown(self.shared.durable());
         let room = self.gauge.room(self.door.now());
-        let mut group = self.door.group(&self.in_flight, &self.shared, room);
+        let mut group = self.door.group(room);
         let decided = requests.into_iter().map(|request| Decided::by(&mut group, request)).collect();
         let (batch, changed) = group.finish();
         if let Err(error) = self.door.commit(batch) {
             answer_failed(decided, fail(&self.shared, &error));
             return ControlFlow::Continue(());
         }
-        let (sequence, changed) = (self.door.sequence(), Arc::new(changed));
-        self.in_flight.0.push_back((sequence, Arc::clone(&changed)));
+        let sequence = self.door.sequence();
         if let Err(unsent) = to_syncer.send(Committed { sequence, changed, decided }) {
             self.shared.fail(StoreFailure::Closed);
             answer_failed(unsent.0.decided, StoreFailure::Closed);
@@ -327,7 +305,7 @@ impl Syncer {
         for Committed { sequence, changed, decided } in groups {
             match synced {
                 Ok(()) => {
-                    self.shared.publish(sequence, &changed);
+                    self.shared.publish(sequence, changed);
                     decided.into_iter().for_each(Decided::answer);
                 }
                 Err(failure) => answer_failed(decided, failure),

@@ -119,7 +119,7 @@ proptest! {
         cache in prop_oneof![Just(1 << 10), Just(1 << 20)],
     ) {
         let engine = Memory::new();
-        let open = || Fixture::with(Arc::new(engine.clone()), |options| options.cursor_cache_bytes = cache);
+        let open = || Fixture::with(Arc::new(engine.clone()), |options| options.cache_bytes = cache);
         let store = open();
         block_on(async { take(&store, &before).await; check(&store, page).await });
         store.close();
