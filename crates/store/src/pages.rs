@@ -92,7 +92,7 @@ impl Projections {
 
     /// The entries of a history, newest first: those the head holds, then those that are apart from it. What has gone
     /// from the one to the other since the head was read is told once.
-    fn entries<'a>(
+    pub(crate) fn entries<'a>(
         &'a self,
         prefix: &[u8],
         history: &'a StoredHistory,

@@ -131,8 +131,10 @@ impl<'a> Staging<'a> {
         if Some(stamp) <= history.apart {
             return self.put(Table::History, layout::history(&prefix(), stamp), v2::encode_place(place));
         }
-        let at = history.recent.partition_point(|(earlier, _)| *earlier < stamp);
-        history.recent.insert(at, (stamp, place));
+        match history.recent.binary_search_by_key(&stamp, |(stamp, _)| *stamp) {
+            Ok(at) => history.recent[at].1 = place,
+            Err(at) => history.recent.insert(at, (stamp, place)),
+        }
         if history.recent.len() <= RECENT_MAX {
             return;
         }

@@ -11,6 +11,7 @@ use super::*;
 use crate::engine::{Batch, Direction, KeyRange, Table};
 use crate::feed::Position;
 use crate::layout;
+use crate::staging::Staging;
 use crate::writer::Series;
 
 /// A step of one writer. Numbers are small, so that artifacts, ids and refs meet again.
@@ -79,6 +80,8 @@ async fn check(store: &Fixture, page: usize) {
         let visible = facts.iter().filter(|fact| Some(fact.first) > projection.tombstone && projection.is_visible());
         let expected: Vec<_> = visible.rev().map(|fact| fact.transition().unwrap().id.to_string()).collect();
         assert_eq!(history(store, &id, page).await, expected, "{id}");
+        let stamps: Vec<_> = facts.iter().map(|fact| fact.first).collect();
+        assert_eq!(entries(store, &id).await, stamps, "each fact of {id} has an entry, and each entry a fact");
         for fact in facts.iter().filter_map(Fact::transition) {
             assert!(store.projections.contains(&store.tenant, &id, &fact.id).await.unwrap());
         }
@@ -89,6 +92,13 @@ async fn check(store: &Fixture, page: usize) {
         assert!(changes.artifacts.iter().any(|(artifact, _)| artifact == fact.artifact()), "{sequence}");
         assert_eq!(changes.next, store.projections.position());
     }
+}
+
+/// The effective stamps of the facts that the history of an artifact leads to, oldest first.
+async fn entries(store: &Fixture, id: &ArtifactId) -> Vec<Timestamp> {
+    let head = store.projections.head(&store.tenant, id).unwrap().unwrap();
+    let staging = Staging::over(&*store.projections.engine);
+    staging.facts_of(&store.tenant, id, &head.history).map(|fact| fact.unwrap().first).collect()
 }
 
 async fn history(store: &Fixture, id: &ArtifactId, page: usize) -> Vec<String> {
@@ -138,6 +148,49 @@ async fn facts_of_one_group_share_rows_and_heads_hold_what_is_small() {
     let rows = |table| engine.scan(table, KeyRange::prefix(&[]), Direction::Forward).count();
     assert_eq!([Table::Log, Table::Identity, Table::Head, Table::History, Table::Ref].map(rows), [3, 130, 130, 0, 0]);
     assert_eq!(log_of(&store).len(), 130);
+    let long = "k".repeat(256);
+    let refs = (0..20).map(|at| pending(&format!("{at}{}", &long[4..]))).collect::<Vec<_>>();
+    let posts = (0..6).map(|at| post(with_refs(draft("b", &format!("b-{at}"), "x"), refs.clone())));
+    let sent = store.projections.enqueue(&store.tenant, posts.collect(), &Series::default()).await.unwrap();
+    assert!(sent.outcomes().await.iter().all(Result::is_ok));
+    assert_eq!(rows(Table::Log), 3 + 2, "16 KiB hold three facts of 5 KiB, and not four");
+}
+
+/// A reader may hold a head that was read before its oldest entries went to the table.
+#[tokio::test]
+async fn an_entry_that_leaves_the_head_is_told_once() {
+    let store = Fixture::memory();
+    for at in 0..12 {
+        store.accept(draft("a", &format!("t-{at}"), "x")).await;
+    }
+    let before = store.projections.head(&store.tenant, &artifact("a")).unwrap().unwrap().history;
+    for at in 12..20 {
+        store.accept(draft("a", &format!("t-{at}"), "x")).await;
+    }
+    let prefix = layout::of_artifact(&store.tenant, &artifact("a"));
+    let told: Vec<_> = store.projections.entries(&prefix, &before, None).map(|entry| entry.unwrap().0).collect();
+    assert_eq!(told.len(), 12);
+    assert!(told.is_sorted_by(|newer, older| newer > older));
+}
+
+/// Where a head has room is decided by stamps, not by the order of arrival.
+#[test]
+fn an_entry_older_than_those_apart_goes_to_them() {
+    let engine = Memory::new();
+    let (tenant, id) = (TenantId::parse("acme").unwrap(), artifact("a"));
+    let stamp = |time| Timestamp { time: UnixNanos::new(time), node: NodeId::new(1) };
+    let mut staging = Staging::over(&engine);
+    let mut history = v2::StoredHistory::default();
+    let place = v2::Place { sequence: 1, offset: 0 };
+    for time in (10..30).chain([5, 12, 29, 31]) {
+        staging.put_history(&tenant, &id, &mut history, (stamp(time), place));
+    }
+    let (batch, prefix) = (staging.into_batch(), layout::of_artifact(&tenant, &id));
+    let apart = batch.range(Table::History, KeyRange::prefix(&prefix));
+    let apart: Vec<_> = apart.map(|(key, _)| layout::history_stamp(key).unwrap()).collect();
+    assert_eq!(history.apart.as_ref(), apart.last());
+    let all: Vec<_> = apart.into_iter().chain(history.recent.into_iter().map(|(stamp, _)| stamp)).collect();
+    assert_eq!(all, [5].into_iter().chain(10..30).chain([31]).map(stamp).collect::<Vec<_>>());
 }
 
 /// Records of version 1 are found, added to, and told: nothing has to be rewritten when a store is migrated.
