@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use plimsoll_domain::id::{ArtifactId, NodeId, Status, TenantId, TransitionId};
 use plimsoll_domain::projection::{
-    Body, Fact, Projection, RefDraft, RefKey, RefState, RefsDigest, Resolution, Transition, Winner,
+    Body, Fact, Fingerprint, Projection, RefDraft, RefKey, RefState, RefsDigest, Resolution, Transition, Winner,
 };
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use plimsoll_node::config::SETTINGS;
@@ -137,6 +137,12 @@ fn golden_labels() {
     expect_record("identity", &identity, &bytes, |bytes| v1::decode_identity(bytes).unwrap());
     let usage = v1::StoredUsage { facts: 848, bytes: 257_862 };
     expect_record("usage", &usage, &v1::encode_usage(usage), |bytes| v1::decode_usage(bytes).unwrap());
+    let fingerprint = Fingerprint { sum: u128::MAX / 3, count: 848 };
+    let bytes = v1::encode_fingerprint(fingerprint);
+    expect_record("fingerprint", &fingerprint, &bytes, |bytes| v1::decode_fingerprint(bytes).unwrap());
+    let watermark = v1::StoredWatermark { incarnation: 7, sequence: 70_000 };
+    let bytes = v1::encode_watermark(watermark);
+    expect_record("watermark", &watermark, &bytes, |bytes| v1::decode_watermark(bytes).unwrap());
     expect_record("number", &70_000, &v1::encode_number(70_000), |bytes| v1::decode_number(bytes).unwrap());
 }
 

@@ -53,10 +53,10 @@ mod tests {
 
     #[test]
     fn the_text_tells_what_was_done() {
-        let migration = Migration { from: 1, to: 2, facts: 3, rows: 4 };
-        assert_eq!(text(&migration, Run::Dry), "would go from format 1 to 2: 3 facts to read, 4 rows to write");
-        assert_eq!(text(&migration, Run::Real), "went from format 1 to 2: 3 facts read, 4 rows written");
-        let current = Migration { from: 2, to: 2, facts: 0, rows: 0 };
-        assert_eq!(text(&current, Run::Real), "of format 2 already: nothing to do");
+        let migration = Migration { from: 1, to: 3, facts: 3, rows: 4 };
+        assert_eq!(text(&migration, Run::Dry), "would go from format 1 to 3: 3 facts to read, 4 rows to write");
+        assert_eq!(text(&migration, Run::Real), "went from format 1 to 3: 3 facts read, 4 rows written");
+        let current = Migration { from: 3, to: 3, facts: 0, rows: 0 };
+        assert_eq!(text(&current, Run::Real), "of format 3 already: nothing to do");
     }
 }

@@ -12,6 +12,7 @@
 //! 6. Of two contents under one transition id, that of the smaller effective stamp stands ([`Fact::join`]).
 
 mod fact;
+mod fingerprint;
 mod fold;
 mod refs;
 mod submit;
@@ -19,6 +20,7 @@ mod token;
 mod transition;
 
 pub use fact::{Body, Fact, Joined};
+pub use fingerprint::Fingerprint;
 pub use fold::{Merge, Merged, Projection, Winner};
 pub use refs::{RefKey, RefRows, RefState, RefsDigest, Resolution};
 pub use submit::{Expectation, Refusal, Verdict, judge};

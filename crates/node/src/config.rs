@@ -285,7 +285,8 @@ impl Config {
         let unless_zero = |number: u64| if number == 0 { u64::MAX } else { number };
         NodeOptions {
             drift_max: self.drift_max,
-            cache_bytes: self.cache_bytes / 6 * 5,
+            cursor_cache_bytes: self.cache_bytes / 3,
+            head_cache_bytes: self.cache_bytes / 2,
             tenant_transitions_max: unless_zero(self.tenant_transitions_max),
             tenant_bytes_max: unless_zero(self.tenant_bytes_max),
             reserve_bytes: self.reserve_bytes,

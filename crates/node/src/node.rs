@@ -31,7 +31,9 @@ pub struct NodeOptions {
     /// How far ahead of this node's clock a token may lie.
     pub drift_max: Duration,
     /// Bytes of memory for cursors.
-    pub cache_bytes: u64,
+    pub cursor_cache_bytes: u64,
+    /// Bytes of memory for what the next write of an artifact must know.
+    pub head_cache_bytes: u64,
     /// Transitions and tombstones one tenant may keep.
     pub tenant_transitions_max: u64,
     /// Bytes of them one tenant may keep.
@@ -146,7 +148,8 @@ impl Node {
 fn store_options(options: &NodeOptions, environment: &Environment) -> Options {
     Options {
         drift_max: options.drift_max,
-        cache_bytes: options.cache_bytes,
+        cursor_cache_bytes: options.cursor_cache_bytes,
+        head_cache_bytes: options.head_cache_bytes,
         tenant_facts_max: options.tenant_transitions_max,
         tenant_bytes_max: options.tenant_bytes_max,
         reserve_bytes: options.reserve_bytes,
@@ -249,7 +252,8 @@ mod tests {
         };
         let options = NodeOptions {
             drift_max: Duration::from_millis(500),
-            cache_bytes: 1 << 20,
+            cursor_cache_bytes: 1 << 20,
+            head_cache_bytes: 1 << 20,
             tenant_transitions_max: u64::MAX,
             tenant_bytes_max: u64::MAX,
             reserve_bytes: 0,

@@ -9,12 +9,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use plimsoll_domain::clock::Clock;
+use plimsoll_domain::clock::{Clock, DriftExceeded};
 use plimsoll_domain::id::{ArtifactId, TenantId};
 use plimsoll_domain::projection::{
-    Body, Expectation, Fact, Projection, RefRows, Refusal, Submission, Token, Transition, Verdict, judge,
+    Body, Expectation, Fact, Fingerprint, Merge, Merged, Projection, RefRows, Refusal, Submission, Token, Transition,
+    Verdict, judge,
 };
-use plimsoll_domain::timestamp::UnixNanos;
+use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use plimsoll_wire::record::v1::{self, StoredIdentity, StoredUsage};
 use plimsoll_wire::record::v2::{self, StoredHead};
 
@@ -24,7 +25,7 @@ use crate::heads::{self, Heads};
 use crate::layout;
 use crate::options::Options;
 use crate::shared::{self, Changed, Cursor};
-use crate::staging::Staging;
+use crate::staging::{Known, Removal, Staging};
 
 /// The most refs one artifact may have: what one answer can list, and one tombstone can take away, in a breath.
 pub const ARTIFACT_REFS_MAX: u64 = 10_000;
@@ -52,6 +53,7 @@ struct State {
     sequence: u64,
     usages: BTreeMap<TenantId, StoredUsage>,
     heads: Heads,
+    fingerprint: Fingerprint,
 }
 
 impl Door {
@@ -64,8 +66,10 @@ impl Door {
         let high_water = UnixNanos::new(number(layout::CLOCK)?);
         let sequence = number(layout::SEQUENCE)?;
         let clock = Clock::resume(identity.node, high_water, options.drift_max);
-        let heads = heads::cache(options.cache_bytes / 5 * 3, shared::hasher(identity));
-        let state = State { options, clock, sequence, usages: BTreeMap::new(), heads };
+        let heads = heads::cache(options.head_cache_bytes, shared::hasher(identity));
+        let value = engine.get(Table::Meta, layout::FINGERPRINT)?;
+        let fingerprint = value.map(|value| v1::decode_fingerprint(&value)).transpose()?.unwrap_or_default();
+        let state = State { options, clock, sequence, usages: BTreeMap::new(), heads, fingerprint };
         Ok(Self { engine, state })
     }
 
@@ -104,9 +108,23 @@ pub(crate) enum Room {
     Short { reserve_bytes: u64 },
 }
 
+/// What a fact came to.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) merged: Merged,
+    /// The artifact's token as it stands now.
+    pub(crate) token: Token,
+}
+
+impl Admitted {
+    pub(crate) fn accepted(self) -> Accepted {
+        Accepted { repeated: self.merged.merge == Merge::Duplicate, token: self.token }
+    }
+}
+
 /// A group of writes in the making.
 pub(crate) struct Group<'a> {
-    staging: Staging<'a>,
+    pub(crate) staging: Staging<'a>,
     state: &'a mut State,
     /// By key of [`layout::head`].
     changed: BTreeMap<Vec<u8>, Change>,
@@ -130,22 +148,19 @@ impl Group<'_> {
         expectation: &Expectation,
     ) -> Result<Accepted, WriteError> {
         let Submission { transition, after } = submission;
-        let known = self.staging.fact_of(tenant, &transition.id)?;
+        let known = self.staging.known_transition(tenant, &transition.id)?.map(|known| known.fact);
         let head = self.head(tenant, &transition.artifact)?;
-        let rows = match head.projection.refs.count {
-            0 => RefRows::default(),
-            _ => self.staging.refs_named_by(tenant, &transition, &head.refs)?,
-        };
+        let rows = self.rows(tenant, &transition, &head)?;
         if judge(&transition, expectation, &head.projection, known.as_ref(), &rows)? == Verdict::Repeat {
             return Ok(Accepted { repeated: true, token: token_of(&head.projection, &transition.artifact) });
         }
         self.check_room()?;
         self.check_quota(tenant, &head.projection, new_refs(&transition, &rows))?;
         if let Some(after) = after {
-            self.state.clock.observe(self.now, after.stamp)?;
+            self.observe(after.stamp)?;
         }
         let fact = Fact::new(Body::Transition(transition), self.state.clock.stamp(self.now));
-        self.admit(tenant, &fact, head, rows)
+        self.admit(tenant, &fact, None, head, rows).map(Admitted::accepted)
     }
 
     /// Decides on a client's wish to retire an artifact.
@@ -155,7 +170,7 @@ impl Group<'_> {
         artifact: &ArtifactId,
         expectation: &Expectation,
     ) -> Result<Accepted, WriteError> {
-        let mut head = self.head(tenant, artifact)?;
+        let head = self.head(tenant, artifact)?;
         if !head.projection.is_visible() {
             return Err(WriteError::NotProjected);
         }
@@ -163,45 +178,99 @@ impl Group<'_> {
             return Err(Refusal::Moved { token: head.projection.token(artifact) }.into());
         }
         self.check_room()?;
-        if let Some(older) = head.projection.tombstone {
-            self.staging.remove_superseded(tenant, artifact, &mut head.history, older)?;
-        }
         let stamp = self.state.clock.stamp(self.now);
-        self.admit(tenant, &Fact::new(Body::Tombstone(artifact.clone()), stamp), head, RefRows::default())
+        let older = self.staging.known_tombstone(tenant, artifact)?;
+        let fact = Fact::new(Body::Tombstone(artifact.clone()), stamp);
+        self.admit(tenant, &fact, older, head, RefRows::default()).map(Admitted::accepted)
     }
 
-    /// Merges a fact that is new to this store, and stages all that follows from it.
-    fn admit(
+    /// Merges a fact, and stages all that follows from it. `known` is what is known of its transition id, or the older
+    /// tombstone it supersedes, so that what is kept does not depend on how many there were: it makes room.
+    pub(crate) fn admit(
         &mut self,
         tenant: &TenantId,
         fact: &Fact,
+        known: Option<Known>,
         mut head: StoredHead,
         mut rows: RefRows,
-    ) -> Result<Accepted, WriteError> {
+    ) -> Result<Admitted, WriteError> {
         let artifact = fact.artifact().clone();
-        let others = || self.staging.facts_of(tenant, &artifact, &head.history);
-        let merged = head.projection.merge(&mut rows, None, fact, others)?;
-        let mut usage = self.usage(tenant)?;
+        let is_other = |other: &Fact| known.as_ref().is_none_or(|known| known.fact.first != other.first);
+        let others = || {
+            let all = self.staging.facts_of(tenant, &artifact, &head.history);
+            all.filter(|fact| fact.as_ref().map_or(true, is_other))
+        };
+        let same = known.as_ref().map(|known| &known.fact).filter(|known| known.transition().is_some());
+        let merged = head.projection.merge(&mut rows, same, fact, others)?;
+        let token = token_of(&head.projection, &artifact);
+        if merged.merge == Merge::Duplicate {
+            return Ok(Admitted { merged, token });
+        }
+        let usage = self.usage(tenant)?;
+        let removal = known.map(|known| self.staging.removal(known)).transpose()?;
         self.staging.put_refs(tenant, &artifact, &mut head.refs, &rows)?;
+        // From here on nothing fails.
+        let usage = self.remove(tenant, &mut head, usage, removal);
         self.state.sequence += 1;
         head.sequence = self.state.sequence;
         let (place, bytes) = self.staging.put_fact(tenant, &merged.fact, head.sequence);
         self.staging.put_history(tenant, &artifact, &mut head.history, (merged.fact.first, place));
-        usage.bytes += bytes;
-        usage.facts += 1;
-        self.state.usages.insert(tenant.clone(), usage);
-        self.staging.put(Table::Meta, layout::usage(tenant), v1::encode_usage(usage));
-        let token = token_of(&head.projection, &artifact);
-        let key = layout::head(tenant, &artifact);
-        self.changed.insert(key, Change { artifact, token, head });
-        Ok(Accepted { repeated: false, token })
+        self.state.fingerprint.add(tenant, &merged.fact);
+        self.set_usage(tenant, StoredUsage { facts: usage.facts + 1, bytes: usage.bytes + bytes });
+        self.change(tenant, artifact, head);
+        Ok(Admitted { merged, token })
     }
 
-    fn check_room(&self) -> Result<(), WriteError> {
+    /// Takes a fact out of the store, if there is one to take. Returns what the tenant occupies without it.
+    pub(crate) fn remove(
+        &mut self,
+        tenant: &TenantId,
+        head: &mut StoredHead,
+        usage: StoredUsage,
+        removal: Option<Removal>,
+    ) -> StoredUsage {
+        let Some(removal) = removal else { return usage };
+        let bytes = v1::encode_fact(tenant, removal.fact()).len() as u64;
+        self.state.fingerprint.remove(tenant, removal.fact());
+        self.staging.remove_fact(tenant, &mut head.history, removal);
+        // Stores of format 2 counted every tombstone, and kept one.
+        StoredUsage { facts: usage.facts.saturating_sub(1), bytes: usage.bytes.saturating_sub(bytes) }
+    }
+
+    pub(crate) fn set_usage(&mut self, tenant: &TenantId, usage: StoredUsage) {
+        self.state.usages.insert(tenant.clone(), usage);
+        self.staging.put(Table::Meta, layout::usage(tenant), v1::encode_usage(usage));
+    }
+
+    /// Notes what became of an artifact.
+    pub(crate) fn change(&mut self, tenant: &TenantId, artifact: ArtifactId, head: StoredHead) {
+        let token = token_of(&head.projection, &artifact);
+        self.changed.insert(layout::head(tenant, &artifact), Change { artifact, token, head });
+    }
+
+    /// The rows of the refs a transition names.
+    pub(crate) fn rows(
+        &self,
+        tenant: &TenantId,
+        transition: &Transition,
+        head: &StoredHead,
+    ) -> Result<RefRows, ReadError> {
+        match head.projection.refs.count {
+            0 => Ok(RefRows::default()),
+            _ => self.staging.refs_named_by(tenant, transition, &head.refs),
+        }
+    }
+
+    pub(crate) fn check_room(&self) -> Result<(), WriteError> {
         match self.room {
             Room::Ample => Ok(()),
             Room::Short { reserve_bytes } => Err(WriteError::DiskFull { reserve_bytes }),
         }
+    }
+
+    /// Moves the clock past a stamp another node gave.
+    pub(crate) fn observe(&mut self, stamp: Timestamp) -> Result<(), DriftExceeded> {
+        self.state.clock.observe(self.now, stamp)
     }
 
     fn check_quota(&mut self, tenant: &TenantId, head: &Projection, new_refs: u64) -> Result<(), WriteError> {
@@ -218,7 +287,7 @@ impl Group<'_> {
         }
     }
 
-    fn usage(&mut self, tenant: &TenantId) -> Result<StoredUsage, ReadError> {
+    pub(crate) fn usage(&mut self, tenant: &TenantId) -> Result<StoredUsage, ReadError> {
         if let Some(usage) = self.state.usages.get(tenant) {
             return Ok(*usage);
         }
@@ -228,7 +297,7 @@ impl Group<'_> {
         Ok(usage)
     }
 
-    fn head(&mut self, tenant: &TenantId, artifact: &ArtifactId) -> Result<StoredHead, ReadError> {
+    pub(crate) fn head(&mut self, tenant: &TenantId, artifact: &ArtifactId) -> Result<StoredHead, ReadError> {
         let key = layout::head(tenant, artifact);
         if let Some(change) = self.changed.get(&key) {
             return Ok(change.head.clone());
@@ -236,8 +305,10 @@ impl Group<'_> {
         if let Some(record) = self.state.heads.get(&key) {
             return Ok(v2::decode_head(record)?);
         }
-        let value = self.staging.get(Table::Head, &key)?;
-        Ok(value.map(|value| v2::decode_head(&value)).transpose()?.unwrap_or_default())
+        let Some(record) = self.staging.get(Table::Head, &key)? else { return Ok(StoredHead::default()) };
+        let head = v2::decode_head(&record)?;
+        self.state.heads.insert(key, record.into());
+        Ok(head)
     }
 
     /// Ends the group: the batch to commit, and what it changes.
@@ -255,6 +326,7 @@ impl Group<'_> {
         let high_water = self.state.clock.high_water().get();
         self.staging.put(Table::Meta, layout::CLOCK.to_vec(), v1::encode_number(high_water));
         self.staging.put(Table::Meta, layout::SEQUENCE.to_vec(), v1::encode_number(self.state.sequence));
+        self.staging.put(Table::Meta, layout::FINGERPRINT.to_vec(), v1::encode_fingerprint(self.state.fingerprint));
         (self.staging.into_batch(), cursors)
     }
 }

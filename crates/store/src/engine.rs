@@ -42,13 +42,13 @@ pub enum Table {
     Meta = 1,
     /// Facts in the order this node committed them: the change feed.
     Log = 2,
-    /// Where in the log the fact of a transition id stands.
+    /// Where in the log the fact of a transition id, or an artifact's tombstone, stands.
     Identity = 3,
-    /// The projection of each artifact, without its refs.
+    /// The projection of each artifact, with its newest history and its refs while they are few.
     Head = 4,
-    /// Where in the log the facts of an artifact stand, by stamp.
+    /// Where in the log the older facts of an artifact stand, by stamp.
     History = 5,
-    /// The produced refs of each artifact.
+    /// The produced refs of the artifacts that have many.
     Ref = 6,
 }
 

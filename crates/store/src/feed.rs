@@ -16,6 +16,7 @@ use crate::error::ReadError;
 use crate::layout;
 use crate::log;
 use crate::projections::Projections;
+use crate::receiving::Delivery;
 
 /// The most facts one page looks at.
 const FEED_FACTS_MAX: usize = 1_000;
@@ -90,30 +91,54 @@ impl Projections {
     /// # Errors
     /// [`ReadError`].
     pub fn changes(&self, tenant: &TenantId, after: Position) -> Result<Changes, ReadError> {
-        let durable = self.shared.durable();
         let mut latest: BTreeMap<ArtifactId, u64> = BTreeMap::new();
         let mut reached = after.sequence;
-        let mut looked_at = 0;
-        'pages: for row in self.engine.scan(Table::Log, self.packs_after(after.sequence)?, Direction::Forward) {
-            let (key, pack) = row?;
-            for (sequence, fact) in log::facts_of(&key, &pack)? {
-                if sequence <= after.sequence {
-                    continue;
-                }
-                if sequence > durable || looked_at == FEED_FACTS_MAX {
-                    break 'pages;
-                }
-                looked_at += 1;
-                reached = sequence;
-                if v1::decode_fact_tenant(fact)? == *tenant {
-                    latest.insert(v1::decode_fact(fact)?.fact.artifact().clone(), sequence);
-                }
+        self.follow(after.sequence, |sequence, fact| {
+            reached = sequence;
+            if v1::decode_fact_tenant(fact)? == *tenant {
+                latest.insert(v1::decode_fact(fact)?.fact.artifact().clone(), sequence);
             }
-        }
+            Ok(())
+        })?;
         let mut artifacts: Vec<_> =
             latest.into_iter().map(|(artifact, sequence)| (artifact, self.position_at(sequence))).collect();
         artifacts.sort_by_key(|(_, position)| position.sequence);
         Ok(Changes { artifacts, next: self.position_at(reached) })
+    }
+
+    /// What a peer takes over: the facts of every tenant after a sequence, as far as they are durable, in order.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn facts(&self, after: u64) -> Result<Delivery, ReadError> {
+        let StoredIdentity { node, incarnation } = self.identity();
+        let mut delivery = Delivery { peer: node, incarnation, facts: Vec::new(), up_to: after };
+        self.follow(after, |sequence, fact| {
+            delivery.up_to = sequence;
+            delivery.facts.push((sequence, v1::decode_fact(fact)?));
+            Ok(())
+        })?;
+        Ok(delivery)
+    }
+
+    /// Shows the durable facts after a sequence, up to the bound of a page.
+    fn follow(&self, after: u64, mut show: impl FnMut(u64, &[u8]) -> Result<(), ReadError>) -> Result<(), ReadError> {
+        let durable = self.shared.durable();
+        let mut shown = 0;
+        for row in self.engine.scan(Table::Log, self.packs_after(after)?, Direction::Forward) {
+            let (key, pack) = row?;
+            for (sequence, fact) in log::facts_of(&key, &pack)? {
+                if sequence <= after {
+                    continue;
+                }
+                if sequence > durable || shown == FEED_FACTS_MAX {
+                    return Ok(());
+                }
+                shown += 1;
+                show(sequence, fact)?;
+            }
+        }
+        Ok(())
     }
 
     /// The packs with every fact after a sequence: the first may begin before it.

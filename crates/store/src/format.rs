@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 1 | before quotas | log, identities, heads, history, refs |
 //! | 2 | quotas | what each tenant occupies is kept, a row a tenant |
-//! | 3 | packs | rows of records of version 2; those of version 1 are read for ever, so nothing has to be rewritten |
+//! | 3 | peers | rows of records of version 2, beside those of version 1, which are read for ever; where each tombstone is; the fingerprint of all facts |
 //!
 //! A directory of a newer format is refused. One of an older format is read and not written, until a migration has
 //! brought it here: the steps run one format at a time, each as one atomic batch that ends with the format's new
@@ -13,8 +13,10 @@
 use std::collections::BTreeMap;
 
 use plimsoll_domain::id::TenantId;
+use plimsoll_domain::projection::{Body, Fingerprint};
 use plimsoll_wire::record::RecordError;
-use plimsoll_wire::record::v1::{self, StoredIdentity, StoredUsage};
+use plimsoll_wire::record::v1::{self, StoredFact, StoredIdentity, StoredUsage};
+use plimsoll_wire::record::v2::{self, Place};
 use thiserror::Error;
 
 use crate::engine::{Batch, Direction, Engine, EngineError, KeyRange, Table};
@@ -155,10 +157,10 @@ pub fn migrate(engine: &dyn Engine, run: Run) -> Result<Migration, FormatError> 
     for step in from + 1..=CURRENT {
         let (mut batch, facts) = match step {
             2 => count_usages(engine)?,
-            _ => (Batch::default(), 0),
+            _ => find_tombstones(engine)?,
         };
         batch.put(Table::Meta, layout::FORMAT.to_vec(), v1::encode_number(step));
-        migration.facts += facts;
+        migration.facts = migration.facts.max(facts);
         migration.rows += batch.len() as u64;
         if run == Run::Real {
             engine.commit(batch)?;
@@ -166,6 +168,25 @@ pub fn migrate(engine: &dyn Engine, run: Run) -> Result<Migration, FormatError> 
         }
     }
     Ok(migration)
+}
+
+/// From 2 to 3: notes where tombstones stand, and takes the fingerprint of all facts.
+fn find_tombstones(engine: &dyn Engine) -> Result<(Batch, u64), FormatError> {
+    let mut batch = Batch::default();
+    let mut fingerprint = Fingerprint::default();
+    for row in engine.scan(Table::Log, KeyRange::prefix(&[]), Direction::Forward) {
+        let (key, pack) = row?;
+        for (sequence, fact) in log::facts_of(&key, &pack)? {
+            let StoredFact { tenant, fact } = v1::decode_fact(fact)?;
+            fingerprint.add(&tenant, &fact);
+            if let Body::Tombstone(artifact) = &fact.body {
+                let place = Place { sequence, offset: 0 }; // a row of this format holds one fact
+                batch.put(Table::Identity, layout::tombstone_identity(&tenant, artifact), v2::encode_place(place));
+            }
+        }
+    }
+    batch.put(Table::Meta, layout::FINGERPRINT.to_vec(), v1::encode_fingerprint(fingerprint));
+    Ok((batch, fingerprint.count))
 }
 
 /// From 1 to 2: counts what each tenant occupies.

@@ -18,6 +18,7 @@ const ENTRY_BYTES_USUAL: u64 = 480;
 /// Records of heads by key of [`crate::layout::head`].
 pub(crate) type Heads = Cache<Vec<u8>, Box<[u8]>, HeadBytes, Hasher>;
 
+/// Weighs an entry by what it occupies.
 #[derive(Debug, Clone)]
 pub(crate) struct HeadBytes;
 

@@ -2,9 +2,9 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | Meta | `format`, `identity`, `clock`, `sequence`, `usage/` tenant | a record each |
+//! | Meta | `format`, `identity`, `clock`, `sequence`, `fingerprint`, `usage/` tenant, `peer/` node | a record each |
 //! | Log | sequence of the first | a pack: facts of consecutive sequences, each with its tenant |
-//! | Identity | hash of tenant and transition id | place: sequence and pack |
+//! | Identity | hash of tenant and transition id, or of tenant and artifact for its tombstone | place: sequence, and offset in its pack |
 //! | Head | tenant 0 artifact | projection, its latest sequence, its newest history, its refs while they are few |
 //! | History | hash of tenant and artifact, effective stamp | place of an entry that is not in the head |
 //! | Ref | hash of tenant and artifact, hash of the ref's key | the ref's key and state, where they are not in the head |
@@ -31,6 +31,8 @@ pub(crate) const IDENTITY: &[u8] = b"identity";
 pub(crate) const CLOCK: &[u8] = b"clock";
 /// Meta: the sequence of the latest commit.
 pub(crate) const SEQUENCE: &[u8] = b"sequence";
+/// Meta: the fingerprint of all facts.
+pub(crate) const FINGERPRINT: &[u8] = b"fingerprint";
 /// Meta: what the keys of usages begin with.
 pub(crate) const USAGE_PREFIX: &[u8] = b"usage/";
 
@@ -50,6 +52,11 @@ pub(crate) fn usage(tenant: &TenantId) -> Vec<u8> {
     [USAGE_PREFIX, tenant.as_str().as_bytes()].concat()
 }
 
+/// Meta: how far the feed of a peer has been taken over.
+pub(crate) fn watermark(peer: NodeId) -> Vec<u8> {
+    format!("peer/{peer}").into_bytes()
+}
+
 /// Log: the pack that begins with a sequence.
 pub(crate) fn log(sequence: u64) -> Vec<u8> {
     sequence.to_be_bytes().to_vec()
@@ -63,6 +70,11 @@ pub(crate) fn log_sequence(key: &[u8]) -> Option<u64> {
 /// Identity: the fact of a transition id.
 pub(crate) fn identity(tenant: &TenantId, transition: &TransitionId) -> Vec<u8> {
     hash::<IDENTITY_HASH_BYTES>("identity", tenant.as_str(), transition.as_str()).to_vec()
+}
+
+/// Identity: the tombstone of an artifact.
+pub(crate) fn tombstone_identity(tenant: &TenantId, artifact: &ArtifactId) -> Vec<u8> {
+    hash::<IDENTITY_HASH_BYTES>("tombstone", tenant.as_str(), artifact.as_str()).to_vec()
 }
 
 /// Head: what the keys of a tenant's projections begin with.

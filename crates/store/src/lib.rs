@@ -4,6 +4,7 @@
 //! - [`directory`]: a data directory, locked, with its engine.
 //! - [`format`](mod@format): the format of what it holds, and migrations.
 //! - [`projections`]: the handle that readers and writers hold; [`pages`] and [`feed`] are more of its reads.
+//! - [`receiving`]: what a peer's facts come to.
 //! - [`writer`]: group commit, behind which stands the single commit door.
 //!
 //! The store does not know that there are peers: it takes facts at its door, and tells followers of its feed.
@@ -20,6 +21,7 @@ mod log;
 pub mod options;
 pub mod pages;
 pub mod projections;
+pub mod receiving;
 mod shared;
 mod staging;
 pub mod writer;

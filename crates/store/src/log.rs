@@ -26,8 +26,11 @@ pub(crate) fn fact_in(pack: &[u8], place: Place) -> Result<Option<StoredFact>, R
 /// The facts of a row of the log with their sequences, as bytes; those that were removed left out.
 pub(crate) fn facts_of<'pack>(key: &[u8], pack: &'pack [u8]) -> Result<Vec<(u64, &'pack [u8])>, ReadError> {
     let first = layout::log_sequence(key).ok_or(ReadError::Dangling { sequence: 0 })?;
-    let facts = (first..).zip(v2::decode_pack(pack)?);
-    Ok(facts.filter_map(|(sequence, fact)| Some((sequence, fact?))).collect())
+    let facts = v2::decode_pack(pack)?;
+    if first.checked_add(facts.len() as u64).is_none() {
+        return Err(ReadError::Dangling { sequence: first });
+    }
+    Ok((first..).zip(facts).filter_map(|(sequence, fact)| Some((sequence, fact?))).collect())
 }
 
 /// The same row without the fact at a place; `None` where it held no other.
@@ -79,9 +82,10 @@ impl Packing {
         (!fact.is_empty()).then_some(fact)
     }
 
-    /// Removes the fact at a place; returns whether it is here.
-    pub(crate) fn remove(&mut self, place: Place) -> bool {
-        let fact = self.facts.get_mut(usize::from(place.offset)).filter(|_| self.first == place.pack());
-        fact.map(|fact| *fact = Cow::Borrowed(&[])).is_some()
+    /// Removes the fact at a place, if it is here.
+    pub(crate) fn remove(&mut self, place: Place) {
+        if let Some(fact) = self.facts.get_mut(usize::from(place.offset)).filter(|_| self.first == place.pack()) {
+            *fact = Cow::Borrowed(&[]);
+        }
     }
 }

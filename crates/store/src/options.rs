@@ -17,9 +17,11 @@ pub type FreeBytes = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 pub struct Options {
     /// How far ahead of this node's clock a token may lie (`projections.md`, section *Clock*: 500 ms).
     pub drift_max: Duration,
-    /// Bytes of memory for the artifacts that were read or written lately: two fifths for the cursors readers are given,
-    /// some 300 bytes each, three fifths for the heads the writer needs, some 500.
-    pub cache_bytes: u64,
+    /// Bytes of memory for the cursors that were read or written lately: some 300 bytes an artifact.
+    pub cursor_cache_bytes: u64,
+    /// Bytes of memory for the heads the writer met lately, which it needs to decide the next write: some 500 bytes an
+    /// artifact.
+    pub head_cache_bytes: u64,
     /// Facts one tenant may keep.
     pub tenant_facts_max: u64,
     /// Bytes of facts one tenant may keep, as stored in the log; indexes come on top.
@@ -37,7 +39,8 @@ impl fmt::Debug for Options {
         formatter
             .debug_struct("Options")
             .field("drift_max", &self.drift_max)
-            .field("cache_bytes", &self.cache_bytes)
+            .field("cursor_cache_bytes", &self.cursor_cache_bytes)
+            .field("head_cache_bytes", &self.head_cache_bytes)
             .field("tenant_facts_max", &self.tenant_facts_max)
             .field("tenant_bytes_max", &self.tenant_bytes_max)
             .field("reserve_bytes", &self.reserve_bytes)

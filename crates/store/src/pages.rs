@@ -18,11 +18,11 @@ const YIELD_ROWS: usize = 256;
 
 /// A part of a list, and where the next part begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page<Item, Place> {
+pub struct Page<Item, Start> {
     /// The items.
     pub items: Vec<Item>,
     /// What to give for the next page; `None` on the last.
-    pub next: Option<Place>,
+    pub next: Option<Start>,
 }
 
 /// A visible transition of an artifact's history.

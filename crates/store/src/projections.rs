@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_domain::id::{ArtifactId, TenantId, TransitionId};
-use plimsoll_domain::projection::{Expectation, ProducedRef, RefKey, RefState, RefsDigest, Token, Winner};
-use plimsoll_wire::record::v1::{self, StoredIdentity, StoredUsage};
+use plimsoll_domain::id::{ArtifactId, NodeId, TenantId, TransitionId};
+use plimsoll_domain::projection::{Expectation, Fingerprint, ProducedRef, RefKey, RefState, RefsDigest, Token, Winner};
+use plimsoll_wire::record::v1::{self, StoredIdentity, StoredUsage, StoredWatermark};
 use plimsoll_wire::record::v2::{self, Place, StoredHead, StoredRefs};
 use quick_cache::sync::GuardResult;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
@@ -21,6 +21,7 @@ use crate::format::{self, Format, FormatError};
 use crate::layout;
 use crate::log;
 use crate::options::Options;
+use crate::receiving::Delivery;
 use crate::shared::{Cursor, Progress, Shared};
 use crate::writer::{Outcome, Post, QUEUE_REQUESTS_MAX, Request, Series, Work, Writer};
 
@@ -76,7 +77,7 @@ impl Projections {
     ) -> Result<(Self, Writer), FormatError> {
         let (format, identity) = format::open(&*engine, fresh)?;
         let door = Door::open(Arc::clone(&engine), identity, options.clone())?;
-        let shared = Arc::new(Shared::new(door.sequence(), options.cache_bytes / 5 * 2, identity));
+        let shared = Arc::new(Shared::new(door.sequence(), options.cursor_cache_bytes, identity));
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let writer = Writer::new(door, requests, Arc::clone(&shared), options);
         let projections =
@@ -127,7 +128,7 @@ impl Projections {
     /// # Errors
     /// See [`WriteError`].
     pub async fn submit(&self, tenant: &TenantId, post: Post) -> Outcome {
-        let outcomes = self.ask(tenant, Work::Submit(vec![post], None), Patience::None).await?;
+        let outcomes = self.ask(Work::Submit(tenant.clone(), vec![post], None), Patience::None).await?;
         outcomes.into_iter().next().unwrap_or(Err(WriteError::Failed(StoreFailure::Closed)))
     }
 
@@ -139,7 +140,8 @@ impl Projections {
     /// See [`WriteError`]; then none of them was stored.
     pub async fn enqueue(&self, tenant: &TenantId, posts: Vec<Post>, series: &Series) -> Result<Enqueued, WriteError> {
         let writes = posts.len();
-        let reply = self.send(tenant, Work::Submit(posts, Some(series.clone())), Patience::Wait).await?;
+        let work = Work::Submit(tenant.clone(), posts, Some(series.clone()));
+        let reply = self.send(work, Patience::Wait).await?;
         Ok(Enqueued { reply, writes, shared: Arc::clone(&self.shared) })
     }
 
@@ -148,21 +150,25 @@ impl Projections {
     /// # Errors
     /// See [`WriteError`].
     pub async fn retire(&self, tenant: &TenantId, artifact: ArtifactId, expectation: Expectation) -> Outcome {
-        let outcomes = self.ask(tenant, Work::Retire(artifact, expectation), Patience::None).await?;
+        let outcomes = self.ask(Work::Retire(tenant.clone(), artifact, expectation), Patience::None).await?;
         outcomes.into_iter().next().unwrap_or(Err(WriteError::Failed(StoreFailure::Closed)))
     }
 
-    async fn ask(&self, tenant: &TenantId, work: Work, patience: Patience) -> Result<Vec<Outcome>, WriteError> {
-        let reply = self.send(tenant, work, patience).await?;
+    /// Merges a part of a peer's feed: returns once it is durable, with an outcome for each of its facts up to the
+    /// first that could not be merged. Waits for room in the queue.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; then none of them was stored.
+    pub async fn receive(&self, delivery: Delivery) -> Result<Vec<Outcome>, WriteError> {
+        self.ask(Work::Receive(delivery), Patience::Wait).await
+    }
+
+    async fn ask(&self, work: Work, patience: Patience) -> Result<Vec<Outcome>, WriteError> {
+        let reply = self.send(work, patience).await?;
         reply.await.map_err(|_| WriteError::Failed(self.shared.failure().unwrap_or(StoreFailure::Closed)))
     }
 
-    async fn send(
-        &self,
-        tenant: &TenantId,
-        work: Work,
-        patience: Patience,
-    ) -> Result<oneshot::Receiver<Vec<Outcome>>, WriteError> {
+    async fn send(&self, work: Work, patience: Patience) -> Result<oneshot::Receiver<Vec<Outcome>>, WriteError> {
         self.format.check_writable()?;
         let bytes = u32::try_from(work.bytes().min(QUEUE_BYTES_MAX)).expect("64 MiB fit 32 bits");
         let full = || WriteError::Overloaded { retry_after: OVERLOADED_RETRY };
@@ -182,7 +188,7 @@ impl Projections {
             ),
         };
         let (reply, outcomes) = oneshot::channel();
-        place.send(Request { tenant: tenant.clone(), work, reply, room });
+        place.send(Request { work, reply, room });
         Ok(outcomes)
     }
 
@@ -319,6 +325,24 @@ impl Projections {
     pub fn usage(&self, tenant: &TenantId) -> Result<StoredUsage, ReadError> {
         let value = self.engine.get(Table::Meta, &layout::usage(tenant))?;
         Ok(value.map(|value| v1::decode_usage(&value)).transpose()?.unwrap_or_default())
+    }
+
+    /// The fingerprint of all facts, as of the latest commit.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn fingerprint(&self) -> Result<Fingerprint, ReadError> {
+        let value = self.engine.get(Table::Meta, layout::FINGERPRINT)?;
+        Ok(value.map(|value| v1::decode_fingerprint(&value)).transpose()?.unwrap_or_default())
+    }
+
+    /// How far the feed of a peer has been taken over, as of the latest commit; `None` before its first delivery.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn watermark(&self, peer: NodeId) -> Result<Option<StoredWatermark>, ReadError> {
+        let value = self.engine.get(Table::Meta, &layout::watermark(peer))?;
+        Ok(value.map(|value| v1::decode_watermark(&value)).transpose()?)
     }
 
     pub(crate) fn fact_at(&self, place: Place) -> Result<Option<v1::StoredFact>, ReadError> {

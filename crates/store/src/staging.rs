@@ -16,8 +16,8 @@ use crate::error::ReadError;
 use crate::layout;
 use crate::log::{self, Packing};
 
-/// Entries of its history that a head holds. When there are more, the older half goes to the table at once: its rows
-/// lie side by side.
+/// Entries of its history that a head holds, at some 25 bytes each: most artifacts never have more. When there are more,
+/// the older half goes to the table at once: its rows lie side by side.
 const RECENT_MAX: usize = 8;
 
 /// Refs that a head holds, and their bytes: beyond either they go to the table, so that a head stays cheap to rewrite.
@@ -29,6 +29,28 @@ pub(crate) struct Staging<'a> {
     engine: &'a dyn Engine,
     batch: Batch,
     packing: Packing,
+}
+
+/// A fact that is here, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) place: Place,
+    pub(crate) fact: Fact,
+}
+
+/// A fact that is to be taken out of the log, and what is left of its pack then: the pack is being filled, or a row,
+/// which goes with its last fact.
+#[derive(Debug)]
+pub(crate) struct Removal {
+    known: Known,
+    rest: Option<Option<Vec<u8>>>,
+}
+
+impl Removal {
+    /// The fact.
+    pub(crate) const fn fact(&self) -> &Fact {
+        &self.known.fact
+    }
 }
 
 impl<'a> Staging<'a> {
@@ -81,14 +103,25 @@ impl<'a> Staging<'a> {
     }
 
     /// The fact of a transition id.
-    pub(crate) fn fact_of(&self, tenant: &TenantId, id: &TransitionId) -> Result<Option<Fact>, ReadError> {
-        let Some(value) = self.get(Table::Identity, &layout::identity(tenant, id))? else { return Ok(None) };
+    pub(crate) fn known_transition(&self, tenant: &TenantId, id: &TransitionId) -> Result<Option<Known>, ReadError> {
+        let is_it = |fact: &Fact| fact.transition().is_some_and(|transition| transition.id == *id);
+        self.known(tenant, &layout::identity(tenant, id), is_it)
+    }
+
+    /// The one tombstone of an artifact that is kept.
+    pub(crate) fn known_tombstone(&self, tenant: &TenantId, artifact: &ArtifactId) -> Result<Option<Known>, ReadError> {
+        let is_it = |fact: &Fact| matches!(&fact.body, Body::Tombstone(buried) if buried == artifact);
+        self.known(tenant, &layout::tombstone_identity(tenant, artifact), is_it)
+    }
+
+    fn known(&self, tenant: &TenantId, key: &[u8], is_it: impl Fn(&Fact) -> bool) -> Result<Option<Known>, ReadError> {
+        let Some(value) = self.get(Table::Identity, key)? else { return Ok(None) };
         let place = v2::decode_place(&value)?;
         let StoredFact { tenant: owner, fact } = self.fact_at(place)?;
-        if owner != *tenant || fact.transition().is_none_or(|transition| transition.id != *id) {
+        if owner != *tenant || !is_it(&fact) {
             return Err(ReadError::Dangling { sequence: place.sequence });
         }
-        Ok(Some(fact))
+        Ok(Some(Known { place, fact }))
     }
 
     /// The facts of an artifact, by effective stamp, tombstones and hidden ones included.
@@ -113,10 +146,38 @@ impl<'a> Staging<'a> {
         let record = v1::encode_fact(tenant, fact);
         let bytes = record.len() as u64;
         let place = self.packing.push(&mut self.batch, sequence, record);
-        if let Body::Transition(transition) = &fact.body {
-            self.put(Table::Identity, layout::identity(tenant, &transition.id), v2::encode_place(place));
-        }
+        self.put(Table::Identity, identity(tenant, &fact.body), v2::encode_place(place));
         (place, bytes)
+    }
+
+    /// Reads what it takes to take a fact out of the log, for [`Staging::remove_fact`] to do it without fail.
+    pub(crate) fn removal(&self, known: Known) -> Result<Removal, ReadError> {
+        let Place { sequence, .. } = known.place;
+        if self.packing.get(known.place).is_some() {
+            return Ok(Removal { known, rest: None });
+        }
+        let pack = self.get(Table::Log, &layout::log(known.place.pack()))?.ok_or(ReadError::Dangling { sequence })?;
+        let rest = Some(log::pack_without(&pack, known.place)?);
+        Ok(Removal { known, rest })
+    }
+
+    /// Takes a fact out of the log and out of the history of its artifact. Its identity stays: what takes its place, a
+    /// joined fact or a greater tombstone, has the same one.
+    pub(crate) fn remove_fact(&mut self, tenant: &TenantId, history: &mut StoredHistory, removal: Removal) {
+        let Removal { known: Known { place, fact }, rest } = removal;
+        match history.recent.iter().position(|(stamp, _)| *stamp == fact.first) {
+            Some(at) => drop(history.recent.remove(at)),
+            None => {
+                let prefix = layout::of_artifact(tenant, fact.artifact());
+                self.remove(Table::History, layout::history(&prefix, fact.first));
+            }
+        }
+        let row = layout::log(place.pack());
+        match rest {
+            None => self.packing.remove(place),
+            Some(None) => self.remove(Table::Log, row),
+            Some(Some(rest)) => self.put(Table::Log, row, rest),
+        }
     }
 
     /// Enters a fact into the history of its artifact.
@@ -145,40 +206,6 @@ impl<'a> Staging<'a> {
         }
     }
 
-    /// Removes a tombstone that a greater one supersedes, so that what is kept does not depend on how many there were.
-    pub(crate) fn remove_superseded(
-        &mut self,
-        tenant: &TenantId,
-        artifact: &ArtifactId,
-        history: &mut StoredHistory,
-        tombstone: Timestamp,
-    ) -> Result<(), ReadError> {
-        if let Some(at) = history.recent.iter().position(|(stamp, _)| *stamp == tombstone) {
-            self.remove_fact(history.recent[at].1)?;
-            history.recent.remove(at);
-            return Ok(());
-        }
-        let key = layout::history(&layout::of_artifact(tenant, artifact), tombstone);
-        if let Some(value) = self.get(Table::History, &key)? {
-            self.remove_fact(v2::decode_place(&value)?)?;
-            self.remove(Table::History, key);
-        }
-        Ok(())
-    }
-
-    fn remove_fact(&mut self, place: Place) -> Result<(), ReadError> {
-        if self.packing.remove(place) {
-            return Ok(());
-        }
-        let key = layout::log(place.pack());
-        let pack = self.get(Table::Log, &key)?.ok_or(ReadError::Dangling { sequence: place.sequence })?;
-        match log::pack_without(&pack, place)? {
-            Some(rest) => self.put(Table::Log, key, rest),
-            None => self.remove(Table::Log, key),
-        }
-        Ok(())
-    }
-
     /// The refs a transition names, as far as they are known.
     pub(crate) fn refs_named_by(
         &self,
@@ -189,7 +216,7 @@ impl<'a> Staging<'a> {
         let mut rows = RefRows::default();
         for key in transition.refs().iter().map(|produced| &produced.key) {
             let known = match refs {
-                StoredRefs::Here(refs) => place_of(refs, key).ok().map(|at| refs[at].1.clone()),
+                StoredRefs::Here(refs) => index_of(refs, key).ok().map(|at| refs[at].1.clone()),
                 StoredRefs::Apart => self.ref_apart(tenant, &transition.artifact, key)?,
             };
             if let Some(state) = known {
@@ -250,15 +277,23 @@ impl<'a> Staging<'a> {
 /// Enters what a merge changed among the refs of a head.
 fn change(refs: &mut Vec<(RefKey, RefState)>, rows: &RefRows) {
     for (key, state) in rows.changed() {
-        match place_of(refs, key) {
+        match index_of(refs, key) {
             Ok(at) => refs[at].1 = state.clone(),
             Err(at) => refs.insert(at, (key.clone(), state.clone())),
         }
     }
 }
 
+/// The key under which a fact is found again.
+fn identity(tenant: &TenantId, body: &Body) -> Vec<u8> {
+    match body {
+        Body::Transition(transition) => layout::identity(tenant, &transition.id),
+        Body::Tombstone(artifact) => layout::tombstone_identity(tenant, artifact),
+    }
+}
+
 /// Where a ref is among those of a head, or where it would be.
-fn place_of(refs: &[(RefKey, RefState)], key: &RefKey) -> Result<usize, usize> {
+fn index_of(refs: &[(RefKey, RefState)], key: &RefKey) -> Result<usize, usize> {
     refs.binary_search_by(|(other, _)| other.cmp(key))
 }
 

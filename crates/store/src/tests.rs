@@ -18,9 +18,11 @@ use crate::writer::{Outcome, Post};
 use crate::{Accepted, StoredIdentity};
 
 mod durability;
+mod faults;
 mod formats;
 mod packs;
 mod reads;
+mod replicas;
 mod writes;
 
 const START: u64 = 1_776_881_051_000_000_000;
@@ -40,10 +42,14 @@ impl Fixture {
     }
 
     fn with(engine: Arc<dyn Engine>, change: impl FnOnce(&mut Options)) -> Self {
+        Self::named(engine, 7, change)
+    }
+
+    fn named(engine: Arc<dyn Engine>, node: u64, change: impl FnOnce(&mut Options)) -> Self {
         let (now, free) = (Arc::new(AtomicU64::new(START)), Arc::new(AtomicU64::new(u64::MAX)));
         let mut options = options(&now, &free);
         change(&mut options);
-        let fresh = StoredIdentity { node: NodeId::new(7), incarnation: 9 };
+        let fresh = StoredIdentity { node: NodeId::new(node), incarnation: 9 };
         let (projections, writer) = Projections::open(engine, fresh, &options).unwrap();
         let writer = Some(thread::spawn(|| writer.run()));
         Self { projections, writer, now, free, tenant: TenantId::parse("acme").unwrap() }
@@ -77,7 +83,8 @@ fn options(now: &Arc<AtomicU64>, free: &Arc<AtomicU64>) -> Options {
     let (now, free) = (Arc::clone(now), Arc::clone(free));
     Options {
         drift_max: Duration::from_millis(500),
-        cache_bytes: 1 << 20,
+        cursor_cache_bytes: 1 << 20,
+        head_cache_bytes: 1 << 20,
         tenant_facts_max: 1_000_000,
         tenant_bytes_max: 1 << 30,
         reserve_bytes: 1 << 20,

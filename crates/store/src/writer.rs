@@ -19,7 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 use plimsoll_domain::id::{ArtifactId, TenantId};
-use plimsoll_domain::projection::{Expectation, Submission};
+use plimsoll_domain::projection::{Expectation, Submission, Transition};
 use plimsoll_domain::timestamp::UnixNanos;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -27,6 +27,7 @@ use crate::door::{Accepted, Door, Group, Room};
 use crate::engine::{Engine, EngineError};
 use crate::error::{StoreFailure, WriteError};
 use crate::options::{FreeBytes, Options};
+use crate::receiving::Delivery;
 use crate::shared::{Changed, Shared};
 
 /// The most writes of one group: enough to make the sync's share of each small, few enough to bound the wait.
@@ -63,9 +64,8 @@ pub struct Post {
     pub expectation: Expectation,
 }
 
-/// Something to do for a tenant.
+/// Something to do.
 pub(crate) struct Request {
-    pub(crate) tenant: TenantId,
     pub(crate) work: Work,
     pub(crate) reply: oneshot::Sender<Vec<Outcome>>,
     /// Room in the queue, given back when the request is answered.
@@ -90,23 +90,27 @@ impl Series {
 }
 
 pub(crate) enum Work {
-    Submit(Vec<Post>, Option<Series>),
-    Retire(ArtifactId, Expectation),
+    /// A tenant's transitions.
+    Submit(TenantId, Vec<Post>, Option<Series>),
+    /// A tenant's artifact to retire.
+    Retire(TenantId, ArtifactId, Expectation),
+    /// Facts of a peer.
+    Receive(Delivery),
 }
 
 impl Work {
     fn writes(&self) -> usize {
         match self {
-            Self::Submit(posts, _) => posts.len(),
+            Self::Submit(_, posts, _) => posts.len(),
             Self::Retire(..) => 1,
+            Self::Receive(delivery) => delivery.facts.len(),
         }
     }
 
     /// About what the work occupies while it waits.
     pub(crate) fn bytes(&self) -> usize {
-        let of_post = |post: &Post| {
-            let refs = post.submission.transition.refs().iter();
-            let texts = refs.map(|produced| {
+        let of_transition = |transition: &Transition| {
+            let texts = transition.refs().iter().map(|produced| {
                 let resolution = produced.resolution.as_ref();
                 let urls = resolution.map_or(0, |resolution| resolution.url.len() + resolution.created_at.len());
                 64 + produced.key.target_repo.len() + produced.key.idempotency_key.len() + urls
@@ -114,8 +118,12 @@ impl Work {
             REQUEST_BYTES + texts.sum::<usize>()
         };
         match self {
-            Self::Submit(posts, _) => posts.iter().map(of_post).sum(),
+            Self::Submit(_, posts, _) => posts.iter().map(|post| of_transition(&post.submission.transition)).sum(),
             Self::Retire(..) => REQUEST_BYTES,
+            Self::Receive(delivery) => {
+                let facts = delivery.facts.iter().map(|(_, stored)| stored.fact.transition());
+                facts.map(|transition| transition.map_or(REQUEST_BYTES, of_transition)).sum()
+            }
         }
     }
 
@@ -123,8 +131,12 @@ impl Work {
     /// can have.
     fn weight(&self) -> usize {
         match self {
-            Self::Submit(posts, _) => posts.len() + self.bytes() / POST_BYTES_USUAL,
+            Self::Submit(_, posts, _) => posts.len() + self.bytes() / POST_BYTES_USUAL,
             Self::Retire(..) => RETIREMENT_WEIGHT,
+            Self::Receive(delivery) => {
+                let tombstones = delivery.facts.iter().filter(|(_, stored)| stored.fact.transition().is_none());
+                delivery.facts.len() + tombstones.count() * RETIREMENT_WEIGHT + self.bytes() / POST_BYTES_USUAL
+            }
         }
     }
 }
@@ -263,14 +275,15 @@ impl Request {
 
 impl Decided {
     fn by(group: &mut Group<'_>, request: Request) -> Self {
-        let Request { tenant, work, reply, room } = request;
-        let mut submit = |post: Post| group.submit(&tenant, post.submission, &post.expectation);
+        let Request { work, reply, room } = request;
+        let mut submit = |tenant: &TenantId, post: Post| group.submit(tenant, post.submission, &post.expectation);
         let outcomes = match work {
-            Work::Submit(posts, None) => posts.into_iter().map(submit).collect(),
-            Work::Submit(posts, Some(series)) => {
-                posts.into_iter().map(|post| series.unless_broken(|| submit(post))).collect()
+            Work::Submit(tenant, posts, None) => posts.into_iter().map(|post| submit(&tenant, post)).collect(),
+            Work::Submit(tenant, posts, Some(series)) => {
+                posts.into_iter().map(|post| series.unless_broken(|| submit(&tenant, post))).collect()
             }
-            Work::Retire(artifact, expectation) => vec![group.retire(&tenant, &artifact, &expectation)],
+            Work::Retire(tenant, artifact, expectation) => vec![group.retire(&tenant, &artifact, &expectation)],
+            Work::Receive(delivery) => group.receive(delivery),
         };
         Self { reply, outcomes, _room: room }
     }

@@ -1,7 +1,7 @@
 //! Values a store keeps on its disk.
 //!
-//! Each value is one format byte (how the body is encoded), one schema byte (which version of its record type the
-//! body is), and the body. The body's encoding can neither add a field nor be read under another version, so a changed
+//! Each value is one format byte (how the body is encoded: bincode 2, or frames one after another), one schema byte
+//! (which version of its record type the body is), and the body. The body's encoding can neither add a field nor be read under another version, so a changed
 //! record is a new schema with an explicit conversion from the old one, and the old one's golden file stays.
 //!
 //! What is read is parsed: a record that breaks a rule of `domain` is a [`RecordError`], not a value.
@@ -18,6 +18,9 @@ use thiserror::Error;
 
 /// Bodies in bincode 2's standard configuration.
 const FORMAT_BINCODE_2: u8 = 1;
+
+/// Bodies of frames: each its length in four bytes, little-endian, and so many bytes.
+const FORMAT_FRAMES: u8 = 2;
 
 /// The most bytes of one body: the texts of a transition's refs have 128 KiB at most, the rest less than 2 KiB.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
@@ -48,6 +51,22 @@ pub enum RecordError {
     /// What is kept in order is not.
     #[error("the record's entries are in the wrong order")]
     Order,
+    /// A frame ends before its length.
+    #[error("a frame of {length} bytes is cut short: {left} are left of the record")]
+    Frame {
+        /// What its length says.
+        length: usize,
+        /// The bytes that are left.
+        left: usize,
+    },
+    /// A head lists other refs than it counts.
+    #[error("the record lists {listed} refs and counts {counted}")]
+    RefsCount {
+        /// The refs it lists.
+        listed: usize,
+        /// The refs it counts.
+        counted: u64,
+    },
     /// Bytes follow the body.
     #[error("{0} bytes follow the record's body")]
     Trailing(usize),
@@ -72,27 +91,24 @@ fn encode(schema: u8, body: &impl Serialize) -> Vec<u8> {
 
 /// Reads the first field of a body, and leaves the rest.
 fn decode_first<Field: DeserializeOwned>(schema: u8, value: &[u8]) -> Result<Field, RecordError> {
-    Ok(bincode::serde::decode_from_slice(body_of(schema, value)?, configuration())?.0)
+    Ok(bincode::serde::decode_from_slice(body_of(FORMAT_BINCODE_2, schema, value)?, configuration())?.0)
 }
 
-/// The schema byte, where the format is known.
-fn schema_of(value: &[u8]) -> Option<u8> {
-    match value {
-        [FORMAT_BINCODE_2, schema, ..] => Some(*schema),
-        _ => None,
-    }
+/// Whether a value is of version 1 of its record type; those are all bincode.
+fn is_v1(value: &[u8]) -> bool {
+    value.starts_with(&[FORMAT_BINCODE_2, 1])
 }
 
-fn body_of(schema: u8, value: &[u8]) -> Result<&[u8], RecordError> {
+fn body_of(expected: u8, schema: u8, value: &[u8]) -> Result<&[u8], RecordError> {
     let [format, actual, body @ ..] = value else { return Err(RecordError::Truncated(value.len())) };
-    if (*format, *actual) != (FORMAT_BINCODE_2, schema) {
+    if (*format, *actual) != (expected, schema) {
         return Err(RecordError::Unknown { format: *format, schema: *actual });
     }
     Ok(body)
 }
 
 fn decode<Body: DeserializeOwned>(schema: u8, value: &[u8]) -> Result<Body, RecordError> {
-    let body = body_of(schema, value)?;
+    let body = body_of(FORMAT_BINCODE_2, schema, value)?;
     let (record, used) = bincode::serde::decode_from_slice(body, configuration())?;
     if used < body.len() {
         return Err(RecordError::Trailing(body.len() - used));

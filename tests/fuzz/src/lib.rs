@@ -75,6 +75,12 @@ pub fn record(data: &[u8]) {
     if let Ok(usage) = v1::decode_usage(data) {
         assert_eq!(v1::decode_usage(&v1::encode_usage(usage)).ok(), Some(usage));
     }
+    if let Ok(fingerprint) = v1::decode_fingerprint(data) {
+        assert_eq!(v1::decode_fingerprint(&v1::encode_fingerprint(fingerprint)).ok(), Some(fingerprint));
+    }
+    if let Ok(watermark) = v1::decode_watermark(data) {
+        assert_eq!(v1::decode_watermark(&v1::encode_watermark(watermark)).ok(), Some(watermark));
+    }
     if let Ok(number) = v1::decode_number(data) {
         assert_eq!(v1::decode_number(&v1::encode_number(number)).ok(), Some(number));
     }

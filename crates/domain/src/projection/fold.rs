@@ -9,8 +9,8 @@ use super::transition::Transition;
 use crate::id::{ArtifactId, Status, TransitionId};
 use crate::timestamp::Timestamp;
 
-/// The state of an artifact, its refs apart: those are rows of their own, of which this holds the digest, so that a
-/// merge costs the same for an artifact with two refs and one with two thousand.
+/// The state of an artifact, its refs apart: they may be many, and this holds their digest, so that a merge costs the
+/// same for an artifact with two refs and one with two thousand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Projection {
     /// The greatest stamp ever seen for the artifact; `None` before its first fact.

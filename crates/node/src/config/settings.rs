@@ -94,8 +94,9 @@ pub const SETTINGS: &[Setting] = &[
         key: "cache_mib",
         value: "MIB",
         default: "96",
-        meaning: "Memory for caches, 8 to 1048576 MiB: a sixth for the engine, a third for cursors \
-                  at some 300 bytes an artifact, half for what the next write must know, at some 500. Raise it until the artifacts in use fit.",
+        meaning: "Memory for caches, 8 to 1048576 MiB: a sixth for the engine, a third for cursors at some 300 bytes an \
+                  artifact, half for what the next write must know of one, at some 500. Raise it until the artifacts \
+                  in use fit.",
         has_flag: true,
         set: |config, text| number(text, 8, 1 << 20).map(|mib| config.cache_bytes = mib * MIB),
     },

@@ -92,7 +92,8 @@ mod fixture {
             let free_bytes: FreeBytes = Arc::new(|| Some(1 << 40));
             let options = Options {
                 drift_max: Duration::from_millis(500),
-                cache_bytes: 1 << 20,
+                cursor_cache_bytes: 1 << 20,
+                head_cache_bytes: 1 << 20,
                 tenant_facts_max: u64::MAX,
                 tenant_bytes_max: u64::MAX,
                 reserve_bytes: 0,

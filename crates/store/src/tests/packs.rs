@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plimsoll_domain::projection::{Fact, Projection};
+use plimsoll_domain::projection::{Fact, Fingerprint, Projection};
 use plimsoll_domain::timestamp::Timestamp;
 use plimsoll_wire::record::{v1, v2};
 use proptest::prelude::*;
@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::engine::{Batch, Direction, KeyRange, Table};
 use crate::feed::Position;
+use crate::format::{Run, migrate};
 use crate::layout;
 use crate::staging::Staging;
 use crate::writer::Series;
@@ -33,7 +34,8 @@ async fn take(store: &Fixture, steps: &[Step]) {
         match step {
             Step::Retire(at) => {
                 let id = artifact(&format!("a-{at}"));
-                let _ = store.projections.retire(&store.tenant, id, Expectation::Any).await;
+                let outcome = store.projections.retire(&store.tenant, id, Expectation::Any).await;
+                assert!(matches!(outcome, Ok(_) | Err(WriteError::NotProjected)), "{outcome:?}");
             }
             Step::Batch(posts) => {
                 let posts = posts.iter().map(|(at, id, refs)| {
@@ -64,7 +66,7 @@ pub(super) fn log_of(store: &Fixture) -> Vec<(u64, Fact)> {
 }
 
 /// What readers are told is the fold of the log from scratch.
-async fn check(store: &Fixture, page: usize) {
+pub(super) async fn check(store: &Fixture, page: usize) {
     let mut artifacts: BTreeMap<ArtifactId, Vec<Fact>> = BTreeMap::new();
     let log = log_of(store);
     for (_, fact) in &log {
@@ -129,7 +131,10 @@ proptest! {
         cache in prop_oneof![Just(1 << 10), Just(1 << 20)],
     ) {
         let engine = Memory::new();
-        let open = || Fixture::with(Arc::new(engine.clone()), |options| options.cache_bytes = cache);
+        let open = || Fixture::with(Arc::new(engine.clone()), |options| {
+            options.cursor_cache_bytes = cache;
+            options.head_cache_bytes = cache;
+        });
         let store = open();
         block_on(async { take(&store, &before).await; check(&store, page).await });
         store.close();
@@ -198,39 +203,85 @@ fn an_entry_older_than_those_apart_goes_to_them() {
 async fn an_artifact_of_version_1_goes_on() {
     let engine = Memory::new();
     let store = Fixture::on(Arc::new(engine.clone()));
+    store.accept(draft("a-0", "hidden", "x")).await;
+    store.projections.retire(&store.tenant, artifact("a-0"), Expectation::Any).await.unwrap();
     for at in 0..3 {
         store.accept(with_refs(draft("a-0", &format!("t-{at}"), "x"), vec![pending(&at.to_string())])).await;
     }
-    as_of_version_1(&engine, &store.tenant, &artifact("a-0"));
     store.close();
-    let store = Fixture::on(Arc::new(engine));
+    as_of_version_1(&engine, &TenantId::parse("acme").unwrap(), &artifact("a-0"));
+    let migration = migrate(&engine, Run::Real).unwrap();
+    assert_eq!((migration.from, migration.facts), (2, 5));
+    let store = Fixture::on(Arc::new(engine.clone()));
     check(&store, 2).await;
     assert!(store.accept(with_refs(draft("a-0", "t-1", "x"), vec![pending("1")])).await.repeated);
     store.accept(with_refs(draft("a-0", "t-3", "y"), vec![resolved("1", 7), pending("9")])).await;
+    for at in 4..16 {
+        store.accept(draft("a-0", &format!("t-{at}"), "z")).await;
+    }
     check(&store, 2).await;
+    store.projections.retire(&store.tenant, artifact("a-0"), Expectation::Any).await.unwrap();
+    assert_eq!(engine.scan(Table::Ref, KeyRange::prefix(&[]), Direction::Forward).count(), 0);
+    store.accept(draft("a-0", "again", "x")).await;
+    check(&store, 2).await;
+    let mut counted = Fingerprint::default();
+    log_of(&store).iter().for_each(|(_, fact)| counted.add(&store.tenant, fact));
+    assert_eq!(store.projections.fingerprint().unwrap(), counted);
+    let tombstones = log_of(&store).into_iter().filter(|(_, fact)| fact.transition().is_none());
+    assert_eq!(tombstones.count(), 1);
 }
 
-/// Writes the rows of an artifact anew, as version 1 did: one a fact, one an entry of the history, one a ref.
-fn as_of_version_1(engine: &Memory, tenant: &TenantId, id: &ArtifactId) {
+/// A feed that is longer than a page, of packs that are cut by its ends.
+#[tokio::test]
+async fn a_long_feed_is_told_whole_whichever_way_it_is_cut() {
+    let store = Fixture::memory();
+    for group in 0..6 {
+        let posts = (0..350).map(|at| post(draft(&format!("a-{at}"), &format!("t-{group}-{at}"), "x")));
+        let sent = store.projections.enqueue(&store.tenant, posts.collect(), &Series::default()).await.unwrap();
+        assert!(sent.outcomes().await.iter().all(Result::is_ok));
+    }
+    for start in [0, 1, 63, 64, 65, 777] {
+        let (mut after, mut told) = (start, Vec::new());
+        loop {
+            let delivery = store.projections.facts(after).unwrap();
+            if delivery.facts.is_empty() {
+                break;
+            }
+            told.extend(delivery.facts.iter().map(|(sequence, _)| *sequence));
+            after = delivery.up_to;
+        }
+        assert_eq!(told, (start + 1..=2_100).collect::<Vec<_>>());
+    }
+}
+
+/// Writes the rows of an artifact anew, as version 1 did: one a fact, one an entry of the history, one a ref, and none
+/// for where the tombstone is.
+pub(super) fn as_of_version_1(engine: &Memory, tenant: &TenantId, id: &ArtifactId) {
     let (key, prefix) = (layout::head(tenant, id), layout::of_artifact(tenant, id));
     let head = v2::decode_head(&engine.get(Table::Head, &key).unwrap().unwrap()).unwrap();
     let v2::StoredRefs::Here(refs) = head.refs else { panic!("the refs are few") };
     let mut batch = Batch::default();
     batch.put(Table::Head, key, v1::encode_head(&head.projection, head.sequence));
     for (stamp, place) in head.history.recent {
-        assert_eq!(place.offset, 0);
+        assert_eq!(place.offset, 0, "each is in a group of its own");
         batch.put(Table::History, layout::history(&prefix, stamp), v1::encode_number(place.sequence));
         let row = layout::log(place.sequence);
         let pack = engine.get(Table::Log, &row).unwrap().unwrap();
         let fact = v2::decode_pack(&pack).unwrap()[0].unwrap().to_vec();
-        let stored = v1::decode_fact(&fact).unwrap().fact;
+        match v1::decode_fact(&fact).unwrap().fact.transition() {
+            Some(transition) => {
+                let identity = layout::identity(tenant, &transition.id);
+                batch.put(Table::Identity, identity, v1::encode_number(place.sequence));
+            }
+            None => batch.remove(Table::Identity, layout::tombstone_identity(tenant, id)),
+        }
         batch.put(Table::Log, row, fact);
-        let transition = &stored.transition().unwrap().id;
-        batch.put(Table::Identity, layout::identity(tenant, transition), v1::encode_number(place.sequence));
     }
     for (key, state) in refs {
         batch.put(Table::Ref, layout::produced_ref(&prefix, &key), v1::encode_ref(&key, &state));
     }
+    batch.put(Table::Meta, layout::FORMAT.to_vec(), v1::encode_number(2));
+    batch.remove(Table::Meta, layout::FINGERPRINT.to_vec());
     engine.commit(batch).unwrap();
     engine.sync().unwrap();
 }

@@ -99,7 +99,7 @@ async fn a_bell_rings_when_the_artifact_changes() {
 #[tokio::test]
 async fn a_cursor_is_the_same_from_memory_and_from_the_disk() {
     let engine = Arc::new(Memory::new());
-    let store = Fixture::with(Arc::clone(&engine) as Arc<dyn Engine>, |options| options.cache_bytes = 4_096);
+    let store = Fixture::with(Arc::clone(&engine) as Arc<dyn Engine>, |options| options.cursor_cache_bytes = 4_096);
     for at in 0..200 {
         store.accept(draft(&format!("a-{at}"), &format!("t-{at}"), "x")).await;
     }

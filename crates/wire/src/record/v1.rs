@@ -6,7 +6,8 @@ use std::borrow::Cow;
 
 use plimsoll_domain::id::{ArtifactId, NodeId, Status, TenantId, TransitionId};
 use plimsoll_domain::projection::{
-    Body, Fact, ProducedRef, Projection, RefDraft, RefKey, RefState, RefsDigest, Resolution, Transition, Winner,
+    Body, Fact, Fingerprint, ProducedRef, Projection, RefDraft, RefKey, RefState, RefsDigest, Resolution, Transition,
+    Winner,
 };
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,15 @@ pub struct StoredUsage {
     pub facts: u64,
     /// Their bytes, as stored.
     pub bytes: u64,
+}
+
+/// How far a node has taken over the feed of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredWatermark {
+    /// The incarnation of the other's data directory: another one has another feed.
+    pub incarnation: u64,
+    /// Every fact up to this sequence is here.
+    pub sequence: u64,
 }
 
 /// Borrowed when it is written, owned when it was read.
@@ -119,6 +129,18 @@ struct IdentityV1 {
 struct UsageV1 {
     facts: u64,
     bytes: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FingerprintV1 {
+    sum: u128,
+    count: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WatermarkV1 {
+    incarnation: u64,
+    sequence: u64,
 }
 
 impl From<Timestamp> for StampV1 {
@@ -337,6 +359,36 @@ pub fn encode_usage(usage: StoredUsage) -> Vec<u8> {
 pub fn decode_usage(value: &[u8]) -> Result<StoredUsage, RecordError> {
     let usage: UsageV1 = decode(SCHEMA, value)?;
     Ok(StoredUsage { facts: usage.facts, bytes: usage.bytes })
+}
+
+/// Writes the fingerprint of a set of facts.
+#[must_use]
+pub fn encode_fingerprint(fingerprint: Fingerprint) -> Vec<u8> {
+    encode(SCHEMA, &FingerprintV1 { sum: fingerprint.sum, count: fingerprint.count })
+}
+
+/// Reads the fingerprint of a set of facts.
+///
+/// # Errors
+/// [`RecordError`]: the bytes are not a fingerprint of this version.
+pub fn decode_fingerprint(value: &[u8]) -> Result<Fingerprint, RecordError> {
+    let FingerprintV1 { sum, count } = decode(SCHEMA, value)?;
+    Ok(Fingerprint { sum, count })
+}
+
+/// Writes a watermark.
+#[must_use]
+pub fn encode_watermark(watermark: StoredWatermark) -> Vec<u8> {
+    encode(SCHEMA, &WatermarkV1 { incarnation: watermark.incarnation, sequence: watermark.sequence })
+}
+
+/// Reads a watermark.
+///
+/// # Errors
+/// [`RecordError`]: the bytes are not a watermark of this version.
+pub fn decode_watermark(value: &[u8]) -> Result<StoredWatermark, RecordError> {
+    let WatermarkV1 { incarnation, sequence } = decode(SCHEMA, value)?;
+    Ok(StoredWatermark { incarnation, sequence })
 }
 
 /// Writes a bare number: a sequence, the clock's high-water mark, the format of a store.

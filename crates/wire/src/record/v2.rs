@@ -15,7 +15,7 @@ use plimsoll_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::v1::{self, RefRowV1, StampV1, WinnerV1};
-use super::{FORMAT_BINCODE_2, RecordError, body_of, decode, encode, schema_of};
+use super::{FORMAT_FRAMES, RecordError, body_of, decode, encode, is_v1};
 
 const SCHEMA: u8 = 2;
 
@@ -144,7 +144,7 @@ pub fn encode_head(head: &StoredHead) -> Vec<u8> {
 /// # Errors
 /// [`RecordError`]: the bytes are not a head.
 pub fn decode_head(value: &[u8]) -> Result<StoredHead, RecordError> {
-    if schema_of(value) == Some(1) {
+    if is_v1(value) {
         return Ok(v1::decode_head(value)?.into());
     }
     let head: HeadV2<'_> = decode(SCHEMA, value)?;
@@ -165,12 +165,20 @@ pub fn decode_head(value: &[u8]) -> Result<StoredHead, RecordError> {
         None => StoredRefs::Apart,
         Some(refs) => StoredRefs::Here(refs.into_iter().map(<_>::try_from).collect::<Result<_, RecordError>>()?),
     };
-    if let StoredRefs::Here(refs) = &refs
-        && !refs.is_sorted_by(|(one, _), (next, _)| one < next)
-    {
-        return Err(RecordError::Order);
+    if let StoredRefs::Here(refs) = &refs {
+        check_refs(refs, head.refs_count)?;
     }
     Ok(StoredHead { projection, sequence: head.sequence, history: StoredHistory { apart, recent }, refs })
+}
+
+fn check_refs(refs: &[(RefKey, RefState)], counted: u64) -> Result<(), RecordError> {
+    if !refs.is_sorted_by(|(one, _), (next, _)| one < next) {
+        return Err(RecordError::Order);
+    }
+    if refs.len() as u64 != counted {
+        return Err(RecordError::RefsCount { listed: refs.len(), counted });
+    }
+    Ok(())
 }
 
 /// Writes a place.
@@ -184,7 +192,7 @@ pub fn encode_place(place: Place) -> Vec<u8> {
 /// # Errors
 /// [`RecordError`]: the bytes are not a place.
 pub fn decode_place(value: &[u8]) -> Result<Place, RecordError> {
-    if schema_of(value) == Some(1) {
+    if is_v1(value) {
         return Ok(Place { sequence: v1::decode_number(value)?, offset: 0 });
     }
     decode::<PlaceV2>(SCHEMA, value)?.try_into()
@@ -201,7 +209,7 @@ const LENGTH_BYTES: usize = size_of::<u32>();
 pub fn encode_pack(facts: &[Cow<'_, [u8]>]) -> Vec<u8> {
     let bytes: usize = facts.iter().map(|fact| LENGTH_BYTES + fact.len()).sum();
     let mut value = Vec::with_capacity(2 + bytes);
-    value.extend([FORMAT_BINCODE_2, SCHEMA]);
+    value.extend([FORMAT_FRAMES, SCHEMA]);
     for fact in facts {
         value.extend(u32::try_from(fact.len()).expect("a fact is smaller than 4 GiB").to_le_bytes());
         value.extend_from_slice(fact);
@@ -215,15 +223,16 @@ pub fn encode_pack(facts: &[Cow<'_, [u8]>]) -> Vec<u8> {
 /// # Errors
 /// [`RecordError`]: the bytes are not a pack.
 pub fn decode_pack(value: &[u8]) -> Result<Vec<Option<&[u8]>>, RecordError> {
-    if schema_of(value) == Some(1) {
+    if is_v1(value) {
         return Ok(vec![Some(value)]);
     }
-    let mut rest = body_of(SCHEMA, value)?;
+    let mut rest = body_of(FORMAT_FRAMES, SCHEMA, value)?;
     let mut facts = Vec::new();
     while !rest.is_empty() {
-        let (length, after) = rest.split_first_chunk::<LENGTH_BYTES>().ok_or(RecordError::Truncated(rest.len()))?;
+        let cut = |length| RecordError::Frame { length, left: rest.len() };
+        let (length, after) = rest.split_first_chunk::<LENGTH_BYTES>().ok_or(cut(LENGTH_BYTES))?;
         let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
-        let (fact, after) = after.split_at_checked(length).ok_or(RecordError::Truncated(after.len()))?;
+        let (fact, after) = after.split_at_checked(length).ok_or(cut(length))?;
         facts.push((!fact.is_empty()).then_some(fact));
         rest = after;
     }

@@ -65,7 +65,8 @@ impl Node {
     fn on_disk(rate: Option<Rate>, free_bytes: FreeBytes, wall_clock: WallClock) -> (Self, Writer) {
         let options = Options {
             drift_max: Duration::from_millis(500),
-            cache_bytes: 1 << 20,
+            cursor_cache_bytes: 1 << 20,
+            head_cache_bytes: 1 << 20,
             tenant_facts_max: 1_000_000,
             tenant_bytes_max: 1 << 30,
             reserve_bytes: 1,

@@ -1,0 +1,124 @@
+//! A read that fails while a write is decided refuses that write, and leaves nothing of it behind.
+
+use std::sync::atomic::AtomicUsize;
+
+use plimsoll_domain::projection::{Body, Fact};
+use plimsoll_domain::timestamp::Timestamp;
+use plimsoll_wire::record::v1::StoredFact;
+
+use super::*;
+use crate::engine::{Batch, Direction, EngineError, KeyRange, Row, Table};
+use crate::receiving::Delivery;
+
+/// A disk that fails one read, once it is told which.
+struct Flaky {
+    disk: Memory,
+    /// Reads until the one that fails; 0 when there is none to come.
+    countdown: AtomicUsize,
+}
+
+impl Flaky {
+    fn read(&self) -> Result<(), EngineError> {
+        let last = self.countdown.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        match last {
+            Ok(1) => Err(EngineError::Damaged { detail: "on purpose".to_owned() }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Engine for Flaky {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        self.read()?;
+        self.disk.get(table, key)
+    }
+
+    fn scan<'a>(
+        &'a self,
+        table: Table,
+        range: KeyRange,
+        direction: Direction,
+    ) -> Box<dyn Iterator<Item = Result<Row, EngineError>> + Send + 'a> {
+        match self.read() {
+            Ok(()) => self.disk.scan(table, range, direction),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), EngineError> {
+        self.disk.commit(batch)
+    }
+
+    fn sync(&self) -> Result<(), EngineError> {
+        self.disk.sync()
+    }
+
+    fn disk_bytes(&self) -> Result<u64, EngineError> {
+        self.disk.disk_bytes()
+    }
+}
+
+/// An artifact that was retired and came back, with more refs than its head holds, in a store just opened.
+async fn revived() -> (Arc<Flaky>, Fixture) {
+    let engine = Arc::new(Flaky { disk: Memory::new(), countdown: AtomicUsize::new(0) });
+    let store = Fixture::on(Arc::clone(&engine) as Arc<dyn Engine>);
+    store.accept(draft("a", "t-0", "x")).await;
+    store.projections.retire(&store.tenant, artifact("a"), Expectation::Any).await.unwrap();
+    let refs = (0..6).map(|key| pending(&key.to_string())).collect();
+    store.accept(with_refs(draft("a", "t-1", "x"), refs)).await;
+    store.close();
+    let store = Fixture::on(Arc::clone(&engine) as Arc<dyn Engine>);
+    (engine, store)
+}
+
+/// Fails each read of a write in turn, until there is none left to fail; tells how many there were.
+async fn fail_each_read(write: impl AsyncFn(&Fixture) -> Outcome) -> usize {
+    for nth in 1.. {
+        let (engine, store) = revived().await;
+        let before = store.projections.fingerprint().unwrap();
+        engine.countdown.store(nth, Ordering::SeqCst);
+        let outcome = write(&store).await;
+        engine.countdown.store(0, Ordering::SeqCst);
+        if outcome.is_ok() {
+            return nth - 1;
+        }
+        assert!(matches!(outcome, Err(WriteError::Read(_))), "{outcome:?}");
+        assert_eq!(store.projections.fingerprint().unwrap(), before, "read {nth}");
+        packs::check(&store, 3).await;
+        let again = write(&store).await;
+        assert!(again.is_ok(), "read {nth}: {again:?}");
+        packs::check(&store, 3).await;
+    }
+    unreachable!("a write reads so and so often")
+}
+
+#[tokio::test]
+async fn a_retirement_that_cannot_be_decided_leaves_nothing() {
+    let reads =
+        fail_each_read(async |store| store.projections.retire(&store.tenant, artifact("a"), Expectation::Any).await);
+    assert!(reads.await >= 5, "head, tombstone, its pack, usage and refs are read");
+}
+
+#[tokio::test]
+async fn a_transition_that_cannot_be_decided_leaves_nothing() {
+    let reads = fail_each_read(async |store| {
+        store.post(with_refs(draft("a", "t-2", "y"), vec![resolved("1", 7), pending("new")])).await
+    });
+    assert!(reads.await >= 5, "identity, head, two refs and usage are read");
+}
+
+/// A fact that is joined with a known one, and makes the past another one.
+#[tokio::test]
+async fn a_fact_of_a_peer_that_cannot_be_merged_leaves_nothing() {
+    let reads = fail_each_read(async |store| {
+        // The clock stands still: the tombstone has the second stamp, the transition the third.
+        let earlier = Timestamp { time: UnixNanos::new(START + 1), node: NodeId::new(9) };
+        let refs = (0..6).map(|key| pending(&key.to_string())).collect();
+        let transition = post(with_refs(draft("a", "t-1", "x"), refs)).submission.transition;
+        let fact = Fact::new(Body::Transition(transition), earlier);
+        let facts = vec![(1, StoredFact { tenant: store.tenant.clone(), fact })];
+        let delivery = Delivery { peer: NodeId::new(9), incarnation: 1, facts, up_to: 1 };
+        store.projections.receive(delivery).await.unwrap().remove(0)
+    });
+    assert!(reads.await >= 8, "identity, its fact, head, refs, history, usage and its pack are read");
+}
