@@ -24,7 +24,7 @@ use crate::error::{ReadError, WriteError};
 use crate::heads::{self, Heads};
 use crate::layout;
 use crate::options::Options;
-use crate::shared::{self, Changed, Cursor};
+use crate::shared::{self, Changed, Changing};
 use crate::staging::{Known, Removal, Staging};
 
 /// The most refs one artifact may have: what one answer can list, and one tombstone can take away, in a breath.
@@ -316,18 +316,18 @@ impl Group<'_> {
         if self.changed.is_empty() {
             return (self.staging.into_batch(), Changed::new());
         }
-        let mut cursors = Changed::new();
+        let mut changed = Changed::with_capacity(self.changed.len());
         for (key, Change { artifact, token, head }) in self.changed {
             let record = v2::encode_head(&head);
             self.state.heads.insert(key.clone(), record.as_slice().into());
             self.staging.put(Table::Head, key.clone(), record);
-            cursors.insert(key, Arc::new(Cursor::of(artifact, token, &head)));
+            changed.push((key, Changing::of(artifact, token, &head)));
         }
         let high_water = self.state.clock.high_water().get();
         self.staging.put(Table::Meta, layout::CLOCK.to_vec(), v1::encode_number(high_water));
         self.staging.put(Table::Meta, layout::SEQUENCE.to_vec(), v1::encode_number(self.state.sequence));
         self.staging.put(Table::Meta, layout::FINGERPRINT.to_vec(), v1::encode_fingerprint(self.state.fingerprint));
-        (self.staging.into_batch(), cursors)
+        (self.staging.into_batch(), changed)
     }
 }
 

@@ -125,12 +125,12 @@ pub(crate) fn produced_ref(prefix: &[u8], key: &RefKey) -> Vec<u8> {
 
 /// The first bytes of a BLAKE3 hash of two names, neither of which holds a zero byte.
 fn hash<const BYTES: usize>(purpose: &str, first: &str, second: &str) -> [u8; BYTES] {
-    let mut hasher = blake3::Hasher::new();
+    let mut names = Vec::with_capacity(purpose.len() + first.len() + second.len() + 3);
     for part in [purpose, first, second] {
-        hasher.update(part.as_bytes());
-        hasher.update(&[0]);
+        names.extend_from_slice(part.as_bytes());
+        names.push(0);
     }
-    *hasher.finalize().as_bytes().first_chunk().expect("a BLAKE3 hash has 32 bytes")
+    *blake3::hash(&names).as_bytes().first_chunk().expect("a BLAKE3 hash has 32 bytes")
 }
 
 fn join(parts: &[&str]) -> Vec<u8> {

@@ -22,7 +22,7 @@ use crate::layout;
 use crate::log;
 use crate::options::Options;
 use crate::receiving::Delivery;
-use crate::shared::{Cursor, Progress, Shared};
+use crate::shared::{Changing, Cursor, Progress, Shared};
 use crate::writer::{Outcome, Post, QUEUE_REQUESTS_MAX, Request, Series, Work, Writer};
 
 /// Bytes of requests that may wait for the writer.
@@ -221,7 +221,7 @@ impl Projections {
             let Some(value) = self.engine.get(Table::Head, key)? else { return Ok(None) };
             let head = v2::decode_head(&value)?;
             let Some(token) = head.projection.token(artifact) else { return Ok(None) };
-            let cursor = Arc::new(Cursor::of(artifact.clone(), token, &head));
+            let cursor = Arc::new(Changing::of(artifact.clone(), token, &head).into_cursor());
             if cursor.sequence <= self.shared.durable() {
                 // The place may be taken by a newer cursor; then that one stays.
                 let _ = guard.insert(Arc::clone(&cursor));

@@ -1,6 +1,5 @@
 //! What the writer tells the readers: how far the disk has come, and the cursors that changed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plimsoll_domain::id::ArtifactId;
@@ -41,20 +40,35 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// The cursor of an artifact with a fact, and so with a token.
-    pub(crate) fn of(artifact: ArtifactId, token: Token, head: &StoredHead) -> Self {
-        let (visible, sequence) = (head.projection.is_visible(), head.sequence);
-        Self { artifact, token, text: token.to_text().into(), visible, sequence }
-    }
-
     /// The cursor, if a read finds the artifact.
     pub(crate) fn if_visible(self: Arc<Self>) -> Option<Arc<Self>> {
         self.visible.then_some(self)
     }
 }
 
+/// A cursor in the making: its text is left to the syncer, for the writer is what all writes wait for.
+#[derive(Debug)]
+pub(crate) struct Changing {
+    artifact: ArtifactId,
+    token: Token,
+    visible: bool,
+    sequence: u64,
+}
+
+impl Changing {
+    /// What a cursor says of an artifact with a fact, and so with a token.
+    pub(crate) fn of(artifact: ArtifactId, token: Token, head: &StoredHead) -> Self {
+        Self { artifact, token, visible: head.projection.is_visible(), sequence: head.sequence }
+    }
+
+    pub(crate) fn into_cursor(self) -> Cursor {
+        let Self { artifact, token, visible, sequence } = self;
+        Cursor { artifact, token, text: token.to_text().into(), visible, sequence }
+    }
+}
+
 /// What one group changed, by key of [`crate::layout::head`].
-pub(crate) type Changed = BTreeMap<Vec<u8>, Arc<Cursor>>;
+pub(crate) type Changed = Vec<(Vec<u8>, Changing)>;
 
 #[derive(Debug, Clone)]
 pub(crate) struct CursorBytes;
@@ -111,9 +125,9 @@ impl Shared {
     /// Makes a durable group visible. The cache first: whoever is woken finds the new cursor there, and a reader that
     /// was about to put an old one there finds its place taken.
     pub(crate) fn publish(&self, durable: u64, changed: Changed) {
-        let bells: Vec<&Notify> = changed.keys().map(|key| self.bell(key)).collect();
-        for (key, cursor) in changed {
-            self.cursors.insert(key, cursor);
+        let bells: Vec<&Notify> = changed.iter().map(|(key, _)| self.bell(key)).collect();
+        for (key, changing) in changed {
+            self.cursors.insert(key, Arc::new(changing.into_cursor()));
         }
         self.progress.send_modify(|progress| progress.durable = durable);
         bells.into_iter().for_each(Notify::notify_waiters);

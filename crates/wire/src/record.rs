@@ -22,6 +22,9 @@ const FORMAT_BINCODE_2: u8 = 1;
 /// Bodies of frames: each its length in four bytes, little-endian, and so many bytes.
 const FORMAT_FRAMES: u8 = 2;
 
+/// What most records fit, so that writing one allocates once.
+const RECORD_BYTES_USUAL: usize = 384;
+
 /// The most bytes of one body: the texts of a transition's refs have 128 KiB at most, the rest less than 2 KiB.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 
@@ -83,7 +86,8 @@ fn configuration() -> Configuration<bincode::config::LittleEndian, bincode::conf
 }
 
 fn encode(schema: u8, body: &impl Serialize) -> Vec<u8> {
-    let mut value = vec![FORMAT_BINCODE_2, schema];
+    let mut value = Vec::with_capacity(RECORD_BYTES_USUAL);
+    value.extend([FORMAT_BINCODE_2, schema]);
     bincode::serde::encode_into_std_write(body, &mut value, configuration())
         .expect("records have a known shape, and a vector takes every byte");
     value

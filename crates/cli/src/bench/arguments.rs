@@ -151,8 +151,8 @@ pub(crate) struct CompareArguments {
     /// What the requests are about.
     #[command(flatten)]
     pub(crate) artifacts: ArtifactArguments,
-    /// Transitions in a batch.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// Transitions in a batch: as many as `plimsoll import` sends in one.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) lines: u32,
     /// Connections that post batches; an import is one.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]

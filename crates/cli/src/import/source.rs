@@ -11,8 +11,9 @@ use super::state::Position;
 use crate::commands::{is_standard_input, open};
 use crate::failure::Failure;
 
-/// Lines a request: enough for the node to commit them in groups, few enough for a retry to be small.
-const CHUNK_LINES: u64 = 2_000;
+/// Lines a request, as many as the client takes: between two requests the node waits for the client, some 7 ms each time,
+/// and a retry sends only what was not answered.
+const CHUNK_LINES: u64 = plimsoll_client::BATCH_LINES_MAX as u64;
 
 /// A chunk ends early once it has this many bytes: lines may be 1 MiB each.
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
