@@ -53,11 +53,11 @@ fn summary(run: &Run) -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn a_file_is_imported_in_requests_of_bounded_size() {
-    let files = Files::new(&lines(0..4_500));
+    let files = Files::new(&lines(0..22_500));
     let node = FakeNode::new();
     let run = files.import(&node).await;
     assert_eq!(run.exit, Exit::Done);
-    assert_eq!((&summary(&run)["accepted"], &summary(&run)["lines"]), (&4_500.into(), &4_500.into()));
+    assert_eq!((&summary(&run)["accepted"], &summary(&run)["lines"]), (&22_500.into(), &22_500.into()));
     assert_eq!(node.batches(), 3);
 }
 
@@ -82,18 +82,18 @@ async fn conflicts_alone_have_their_exit_code() {
 
 #[tokio::test(start_paused = true)]
 async fn an_interrupted_import_goes_on_where_it_stopped() {
-    let files = Files::new(&lines(0..5_000));
+    let files = Files::new(&lines(0..25_000));
     let node = FakeNode::new();
     *node.requests_left.lock().unwrap() = Some(1);
     let run = files.import(&node).await;
-    assert_eq!((run.exit, node.transitions_held()), (Exit::Config, 2_000));
+    assert_eq!((run.exit, node.transitions_held()), (Exit::Config, 10_000));
     *node.requests_left.lock().unwrap() = None;
     let run = files.import(&node).await;
-    assert_eq!((run.exit, node.transitions_held()), (Exit::Done, 5_000));
-    assert_eq!((&summary(&run)["accepted"], &summary(&run)["repeated"]), (&5_000.into(), &0.into()));
-    let grown = [fs::read_to_string(&files.input).unwrap(), lines(5_000..5_010)].concat();
+    assert_eq!((run.exit, node.transitions_held()), (Exit::Done, 25_000));
+    assert_eq!((&summary(&run)["accepted"], &summary(&run)["repeated"]), (&25_000.into(), &0.into()));
+    let grown = [fs::read_to_string(&files.input).unwrap(), lines(25_000..25_010)].concat();
     fs::write(&files.input, grown).unwrap();
-    assert_eq!(summary(&files.import(&node).await)["accepted"], 5_010, "a file may grow");
+    assert_eq!(summary(&files.import(&node).await)["accepted"], 25_010, "a file may grow");
 }
 
 #[tokio::test(start_paused = true)]
