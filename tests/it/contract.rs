@@ -391,5 +391,6 @@ fn metrics_count_what_happened() {
     assert_eq!(metric(&node, "plimsoll_durable_sequence"), 1.0);
     assert_eq!(metric(&node, "plimsoll_tenant_transitions"), 1.0);
     assert!(metric(&node, "plimsoll_http_requests_total") >= 4.0);
+    assert_eq!(metric(&node, "plimsoll_store_facts"), 1.0);
     assert!(metric(&node, "plimsoll_store_disk_bytes") > 0.0);
 }

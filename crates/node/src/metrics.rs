@@ -102,6 +102,7 @@ impl RequestMetrics {
 struct StoreGauges {
     durable: Gauge,
     queue: Gauge,
+    facts: Gauge,
     disk: Gauge,
     free: Gauge,
     failed: Gauge,
@@ -171,6 +172,7 @@ impl Metrics {
             store: StoreGauges {
                 durable: register.gauge("plimsoll_durable_sequence", &[]),
                 queue: register.gauge("plimsoll_write_queue_requests", &[]),
+                facts: register.gauge("plimsoll_store_facts", &[]),
                 disk: register.gauge("plimsoll_store_disk_bytes", &[]),
                 free: register.gauge("plimsoll_disk_free_bytes", &[]),
                 failed: register.gauge("plimsoll_store_failed", &[]),
@@ -226,6 +228,7 @@ impl Metrics {
         let progress = projections.progress();
         self.store.durable.set(float(progress.durable));
         self.store.queue.set(float(projections.queue_length() as u64));
+        self.store.facts.set(projections.fingerprint().map_or(f64::NAN, |fingerprint| float(fingerprint.count)));
         self.store.disk.set(projections.disk_bytes().map_or(f64::NAN, float));
         self.store.free.set(free_bytes.map_or(f64::NAN, float));
         self.store.failed.set(if progress.failure.is_some() { 1.0 } else { 0.0 });
@@ -312,6 +315,7 @@ impl Register<'_> {
             ("plimsoll_waiters", "Requests that wait for a projection to change.", Unit::Count),
             ("plimsoll_durable_sequence", "Changes this node has on its disk.", Unit::Count),
             ("plimsoll_write_queue_requests", "Requests that wait for the writer.", Unit::Count),
+            ("plimsoll_store_facts", "Transitions and tombstones of all tenants.", Unit::Count),
             ("plimsoll_store_disk_bytes", "What the store occupies on its disk.", Unit::Bytes),
             ("plimsoll_disk_free_bytes", "What the data disk has left.", Unit::Bytes),
             ("plimsoll_store_failed", "1 once the store takes no more writes until a restart.", Unit::Count),
