@@ -211,7 +211,7 @@ impl Group<'_> {
         self.staging.put_refs(tenant, &artifact, &mut head.refs, &rows)?;
         // From here on nothing fails.
         let usage = self.remove(tenant, &mut head, usage, removal);
-        self.state.sequence += 1;
+        self.state.sequence = self.next_sequence();
         head.sequence = self.state.sequence;
         let (place, bytes) = self.staging.put_fact(tenant, &merged.fact, head.sequence);
         self.staging.put_history(tenant, &artifact, &mut head.history, (merged.fact.first, place));
@@ -266,6 +266,11 @@ impl Group<'_> {
             Room::Ample => Ok(()),
             Room::Short { reserve_bytes } => Err(WriteError::DiskFull { reserve_bytes }),
         }
+    }
+
+    /// The sequence of the next fact.
+    pub(crate) const fn next_sequence(&self) -> u64 {
+        self.state.sequence + 1
     }
 
     /// Moves the clock past a stamp another node gave.

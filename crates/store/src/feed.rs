@@ -90,55 +90,77 @@ impl Projections {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn changes(&self, tenant: &TenantId, after: Position) -> Result<Changes, ReadError> {
+    pub async fn changes(&self, tenant: &TenantId, after: Position) -> Result<Changes, ReadError> {
         let mut latest: BTreeMap<ArtifactId, u64> = BTreeMap::new();
         let mut reached = after.sequence;
-        self.follow(after.sequence, |sequence, fact| {
+        let whole = self.follow(after.sequence, |sequence, fact| {
             reached = sequence;
             if v1::decode_fact_tenant(fact)? == *tenant {
                 latest.insert(v1::decode_fact(fact)?.fact.artifact().clone(), sequence);
             }
             Ok(())
         })?;
+        self.settle_unless(whole).await?;
         let mut artifacts: Vec<_> =
             latest.into_iter().map(|(artifact, sequence)| (artifact, self.position_at(sequence))).collect();
         artifacts.sort_by_key(|(_, position)| position.sequence);
         Ok(Changes { artifacts, next: self.position_at(reached) })
     }
 
-    /// What a peer takes over: the facts of every tenant after a sequence, as far as they are durable, in order.
+    /// What a peer takes over: the facts of every tenant after a position, as far as they are durable, in order; `None`
+    /// where the position is not of this feed.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn facts(&self, after: u64) -> Result<Delivery, ReadError> {
-        let StoredIdentity { node, incarnation } = self.identity();
-        let mut delivery = Delivery { peer: node, incarnation, facts: Vec::new(), up_to: after };
-        self.follow(after, |sequence, fact| {
+    pub async fn facts(&self, after: Position) -> Result<Option<Delivery>, ReadError> {
+        if !self.knows(after) {
+            return Ok(None);
+        }
+        let Position { node: peer, incarnation, sequence: after } = after;
+        let mut delivery = Delivery { peer, incarnation, after, facts: Vec::new(), up_to: after };
+        let whole = self.follow(after, |sequence, fact| {
             delivery.up_to = sequence;
             delivery.facts.push((sequence, v1::decode_fact(fact)?));
             Ok(())
         })?;
-        Ok(delivery)
+        self.settle_unless(whole).await?;
+        Ok(Some(delivery))
     }
 
-    /// Shows the durable facts after a sequence, up to the bound of a page.
-    fn follow(&self, after: u64, mut show: impl FnMut(u64, &[u8]) -> Result<(), ReadError>) -> Result<(), ReadError> {
+    /// Shows the durable facts after a sequence, up to the bound of a page. Returns whether none was missing.
+    fn follow(&self, after: u64, mut show: impl FnMut(u64, &[u8]) -> Result<(), ReadError>) -> Result<bool, ReadError> {
         let durable = self.shared.durable();
-        let mut shown = 0;
+        let (mut next, mut shown, mut whole) = (after + 1, 0, true);
         for row in self.engine.scan(Table::Log, self.packs_after(after)?, Direction::Forward) {
             let (key, pack) = row?;
             for (sequence, fact) in log::facts_of(&key, &pack)? {
                 if sequence <= after {
                     continue;
                 }
-                if sequence > durable || shown == FEED_FACTS_MAX {
-                    return Ok(());
+                if shown == FEED_FACTS_MAX {
+                    return Ok(whole);
+                }
+                whole &= next == sequence.min(durable + 1);
+                if sequence > durable {
+                    return Ok(whole);
                 }
                 shown += 1;
+                next = sequence + 1;
                 show(sequence, fact)?;
             }
         }
-        Ok(())
+        Ok(whole && next > durable)
+    }
+
+    /// Where a fact is missing it was taken away, to stand anew at the end. A commit that is not durable may have done so,
+    /// and the fact may yet come back: then the page is not to be told before that commit is durable.
+    async fn settle_unless(&self, whole: bool) -> Result<(), ReadError> {
+        if whole {
+            return Ok(());
+        }
+        let value = self.engine.get(Table::Meta, layout::SEQUENCE)?;
+        let committed = value.map(|value| v1::decode_number(&value)).transpose()?.unwrap_or_default();
+        self.settled(committed).await
     }
 
     /// The packs with every fact after a sequence: the first may begin before it.

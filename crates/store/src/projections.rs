@@ -306,6 +306,22 @@ impl Projections {
         artifact: &ArtifactId,
         transition: &TransitionId,
     ) -> Result<bool, ReadError> {
+        let mut moves = Moves::default();
+        loop {
+            let outcome = self.contains_now(tenant, artifact, transition).await;
+            if !moves.may_explain(&outcome) {
+                return outcome;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn contains_now(
+        &self,
+        tenant: &TenantId,
+        artifact: &ArtifactId,
+        transition: &TransitionId,
+    ) -> Result<bool, ReadError> {
         let Some(value) = self.engine.get(Table::Identity, &layout::identity(tenant, transition))? else {
             return Ok(false);
         };
@@ -362,6 +378,22 @@ impl Projections {
             Ok(Progress { failure: Some(failure), .. }) => Err(ReadError::Failed(failure)),
             _ => Err(ReadError::Failed(StoreFailure::Closed)),
         }
+    }
+}
+
+/// Facts that moved between a look at where they are and the look there: a joined fact stands anew at the end of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Moves {
+    latest_from: Option<u64>,
+    count: usize,
+}
+
+impl Moves {
+    /// Whether a read failed because a fact has moved, and is to be done again. The same place twice is damage.
+    pub(crate) fn may_explain<T>(&mut self, outcome: &Result<T, ReadError>) -> bool {
+        let Err(ReadError::Dangling { sequence }) = outcome else { return false };
+        self.count += 1;
+        self.latest_from.replace(*sequence) != Some(*sequence) && self.count < TORN_READS_MAX
     }
 }
 

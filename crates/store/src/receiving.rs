@@ -8,10 +8,11 @@
 use plimsoll_domain::id::{NodeId, TenantId};
 use plimsoll_domain::projection::{Fact, Projection, RefRows};
 use plimsoll_wire::record::v1::{self, StoredFact, StoredWatermark};
+use plimsoll_wire::record::v2::StoredHead;
 
 use crate::door::{Accepted, Admitted, Group};
 use crate::engine::Table;
-use crate::error::WriteError;
+use crate::error::{ReadError, WriteError};
 use crate::layout;
 use crate::staging::Known;
 
@@ -22,42 +23,61 @@ pub struct Delivery {
     pub peer: NodeId,
     /// The incarnation of its data directory.
     pub incarnation: u64,
+    /// The sequence the page begins after.
+    pub after: u64,
     /// Its facts, each with its sequence there, in order.
     pub facts: Vec<(u64, StoredFact)>,
-    /// Everything of the peer's feed up to here is in `facts` or was delivered before.
+    /// Everything of the peer's feed from `after` up to here is in `facts`.
     pub up_to: u64,
 }
 
 impl Group<'_> {
     /// Merges the facts of a delivery, up to the first that cannot be: the last outcome is then an error.
     pub(crate) fn receive(&mut self, delivery: Delivery) -> Vec<Result<Accepted, WriteError>> {
-        let Delivery { peer, incarnation, facts, up_to } = delivery;
+        let Delivery { peer, incarnation, after, facts, up_to } = delivery;
         let mut outcomes = Vec::with_capacity(facts.len());
-        let mut reached = None;
+        let mut reached = after;
         for (sequence, StoredFact { tenant, fact }) in facts {
             let outcome = self.receive_fact(&tenant, &fact).map(Admitted::accepted);
-            let failed = outcome.is_err();
             outcomes.push(outcome);
-            if failed {
+            if outcomes.last().is_some_and(Result::is_err) {
                 break;
             }
-            reached = Some(sequence);
+            reached = sequence;
         }
-        let failed = outcomes.last().is_some_and(Result::is_err);
-        if let Some(sequence) = if failed { reached } else { Some(up_to) } {
-            let watermark = StoredWatermark { incarnation, sequence };
-            self.staging.put(Table::Meta, layout::watermark(peer), v1::encode_watermark(watermark));
+        if outcomes.last().is_none_or(Result::is_ok) {
+            reached = up_to;
+        }
+        if let Err(failure) = self.note_watermark(peer, after, StoredWatermark { incarnation, sequence: reached }) {
+            outcomes.push(Err(failure.into()));
         }
         outcomes
     }
 
+    /// Notes how far a peer's feed has been taken over, unless the page begins after a gap: a page before it was cut
+    /// short, and what it left out is offered again. The feed of another incarnation begins anew.
+    fn note_watermark(&mut self, peer: NodeId, after: u64, reached: StoredWatermark) -> Result<(), ReadError> {
+        let key = layout::watermark(peer);
+        let stored = self.staging.get(Table::Meta, &key)?.map(|value| v1::decode_watermark(&value)).transpose()?;
+        let before = match stored {
+            Some(stored) if stored.incarnation == reached.incarnation => stored.sequence,
+            _ => 0,
+        };
+        if after <= before && reached.sequence > before {
+            self.staging.put(Table::Meta, key, v1::encode_watermark(reached));
+        }
+        Ok(())
+    }
+
     fn receive_fact(&mut self, tenant: &TenantId, fact: &Fact) -> Result<Admitted, WriteError> {
-        self.check_room()?;
         self.observe(fact.last)?;
         let known = match fact.transition() {
             Some(transition) => self.staging.known_transition(tenant, &transition.id)?,
             None => self.staging.known_tombstone(tenant, fact.artifact())?,
         };
+        if known.as_ref().is_none_or(|known| known.fact != *fact) {
+            self.check_room()?;
+        }
         match known {
             Some(known) if known.fact.artifact() != fact.artifact() => self.receive_namesake(tenant, fact, known),
             known => self.merge(tenant, fact, known),
@@ -65,12 +85,18 @@ impl Group<'_> {
     }
 
     fn merge(&mut self, tenant: &TenantId, fact: &Fact, known: Option<Known>) -> Result<Admitted, WriteError> {
+        let (head, rows) = self.state_for(tenant, fact)?;
+        self.admit(tenant, fact, known, head, rows)
+    }
+
+    /// What a fact is merged into.
+    fn state_for(&mut self, tenant: &TenantId, fact: &Fact) -> Result<(StoredHead, RefRows), ReadError> {
         let head = self.head(tenant, fact.artifact())?;
         let rows = match fact.transition() {
             Some(transition) => self.rows(tenant, transition, &head)?,
             None => RefRows::default(),
         };
-        self.admit(tenant, fact, known, head, rows)
+        Ok((head, rows))
     }
 
     /// One transition id for two artifacts, from two nodes: rule 6 of the merge. The smaller effective stamp's content
@@ -81,12 +107,14 @@ impl Group<'_> {
         if joined.body == known.fact.body {
             return self.merge(tenant, &joined, Some(known));
         }
+        // All that can fail is read before the first of the two artifacts changes.
+        let (head, rows) = self.state_for(tenant, &joined)?;
         self.retract(tenant, known)?;
-        self.merge(tenant, &joined, None)
+        self.admit(tenant, &joined, None, head, rows)
     }
 
-    /// Folds an artifact anew without one of its facts.
-    fn retract(&mut self, tenant: &TenantId, known: Known) -> Result<(), WriteError> {
+    /// Folds an artifact anew without one of its facts. The change is part of the commit that follows.
+    fn retract(&mut self, tenant: &TenantId, known: Known) -> Result<(), ReadError> {
         let artifact = known.fact.artifact().clone();
         let mut head = self.head(tenant, &artifact)?;
         let facts: Vec<Fact> = self.staging.facts_of(tenant, &artifact, &head.history).collect::<Result<_, _>>()?;
@@ -96,6 +124,7 @@ impl Group<'_> {
         let removal = self.staging.removal(known)?;
         self.staging.put_refs(tenant, &artifact, &mut head.refs, &rows)?;
         head.projection = Projection { seen: head.projection.seen, ..projection };
+        head.sequence = self.next_sequence();
         let usage = self.remove(tenant, &mut head, usage, Some(removal));
         self.set_usage(tenant, usage);
         self.change(tenant, artifact, head);

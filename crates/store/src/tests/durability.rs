@@ -56,7 +56,7 @@ async fn a_failed_sync_acknowledges_nothing_shows_nothing_and_ends_all_writing()
     let unsettled = store.projections.contains(&store.tenant, &spec, &lost).await;
     assert!(matches!(unsettled, Err(ReadError::Failed(StoreFailure::Disk))), "{unsettled:?}");
     let shown = crate::feed::Position { sequence: 0, ..store.projections.position() };
-    assert_eq!(store.projections.changes(&store.tenant, shown).unwrap().next.sequence, 1);
+    assert_eq!(store.projections.changes(&store.tenant, shown).await.unwrap().next.sequence, 1);
     let failed = store.post(draft("spec", "t-3", "c")).await;
     assert!(matches!(failed, Err(WriteError::Failed(StoreFailure::Disk))), "{failed:?}");
     store.close();
@@ -216,4 +216,33 @@ fn a_directory_that_cannot_be_made_is_a_clear_error() {
     let error = Directory::open(&file, None, ENGINE).map(drop).unwrap_err();
     assert!(matches!(error, DirectoryError::Io { .. }), "{error}");
     assert!(error.to_string().contains("file"), "{error}");
+}
+
+/// A retirement takes the older tombstone out of the log. Until it is durable a crash may bring that one back, so no page
+/// may say that there was nothing at its place.
+#[tokio::test]
+async fn a_page_of_the_feed_waits_for_what_took_a_fact_away() {
+    let engine = Arc::new(Gated { disk: Memory::new(), open: Mutex::new(true), opened: Condvar::new() });
+    let store = Fixture::on(Arc::clone(&engine) as Arc<dyn Engine>);
+    let retire = || store.projections.retire(&store.tenant, artifact("spec"), Expectation::Any);
+    store.accept(draft("spec", "t-1", "draft")).await;
+    retire().await.unwrap();
+    store.accept(draft("spec", "t-2", "draft")).await;
+    let start = crate::feed::Position { sequence: 0, ..store.projections.position() };
+    *engine.open.lock().unwrap() = false;
+    let reading = async {
+        while engine.get(Table::Log, &layout::log(4)).unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let page = store.projections.facts(start);
+        let early = tokio::time::timeout(Duration::from_millis(50), page).await;
+        engine.let_through();
+        assert!(early.is_err(), "{early:?}");
+    };
+    let all = async { tokio::join!(retire(), reading) };
+    let (retired, ()) = tokio::time::timeout(Duration::from_secs(60), all).await.expect("the gate was opened");
+    assert!(retired.is_ok());
+    let page = store.projections.facts(start).await.unwrap().unwrap();
+    assert_eq!(page.facts.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [1, 3, 4]);
+    assert_eq!(page.up_to, 4);
 }

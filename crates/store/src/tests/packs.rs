@@ -90,7 +90,7 @@ pub(super) async fn check(store: &Fixture, page: usize) {
     }
     for (sequence, fact) in log {
         let after = Position { sequence: sequence - 1, ..store.projections.position() };
-        let changes = store.projections.changes(&store.tenant, after).unwrap();
+        let changes = store.projections.changes(&store.tenant, after).await.unwrap();
         assert!(changes.artifacts.iter().any(|(artifact, _)| artifact == fact.artifact()), "{sequence}");
         assert_eq!(changes.next, store.projections.position());
     }
@@ -243,7 +243,8 @@ async fn a_long_feed_is_told_whole_whichever_way_it_is_cut() {
     for start in [0, 1, 63, 64, 65, 777] {
         let (mut after, mut told) = (start, Vec::new());
         loop {
-            let delivery = store.projections.facts(after).unwrap();
+            let position = Position { sequence: after, ..store.projections.position() };
+            let delivery = store.projections.facts(position).await.unwrap().unwrap();
             if delivery.facts.is_empty() {
                 break;
             }

@@ -60,12 +60,12 @@ async fn the_feed_names_each_artifact_at_its_latest_change() {
     }
     let other = TenantId::parse("other").unwrap();
     store.projections.submit(&other, post(draft("secret", "t-1", "x"))).await.unwrap();
-    let changes = store.projections.changes(&store.tenant, start).unwrap();
+    let changes = store.projections.changes(&store.tenant, start).await.unwrap();
     let names: Vec<_> = changes.artifacts.iter().map(|(artifact, _)| artifact.as_str()).collect();
     assert_eq!(names, ["b", "a"]);
     assert_eq!(changes.next, store.projections.position());
     let (_, after_b) = changes.artifacts[0];
-    let rest = store.projections.changes(&store.tenant, after_b).unwrap();
+    let rest = store.projections.changes(&store.tenant, after_b).await.unwrap();
     assert_eq!(rest.artifacts.len(), 1);
 }
 

@@ -9,6 +9,7 @@ use plimsoll_wire::record::v1::StoredFact;
 use proptest::prelude::*;
 
 use super::*;
+use crate::feed::Position;
 use crate::projections::Whole;
 use crate::receiving::Delivery;
 
@@ -112,10 +113,11 @@ impl Cluster {
     async fn pull(&self, node: usize, peer: usize) -> Delivery {
         let (to, from) = (&self.stores[node].projections, &self.stores[peer].projections);
         let watermark = to.watermark(from.identity().node).unwrap();
-        let delivery = from.facts(watermark.map_or(0, |watermark| watermark.sequence)).unwrap();
+        let start = Position { sequence: watermark.map_or(0, |watermark| watermark.sequence), ..from.position() };
+        let delivery = from.facts(start).await.unwrap().expect("it is a position of that feed");
         let outcomes = to.receive(delivery.clone()).await.unwrap();
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
-        assert_eq!(to.watermark(delivery.peer).unwrap().unwrap().sequence, delivery.up_to);
+        assert_eq!(to.watermark(delivery.peer).unwrap().map_or(0, |watermark| watermark.sequence), delivery.up_to);
         delivery
     }
 
@@ -288,7 +290,7 @@ proptest! {
                 });
                 let facts: Vec<_> = facts.collect();
                 all.extend(facts.iter().map(|(_, stored)| stored.fact.clone()));
-                let delivery = Delivery { peer: NodeId::new(9), incarnation: 1, facts, up_to: 1 };
+                let delivery = Delivery { peer: NodeId::new(9), incarnation: 1, after: 0, facts, up_to: 1 };
                 assert!(store.projections.receive(delivery).await.unwrap().iter().all(Result::is_ok));
             }
             let mut expected = Fingerprint::default();
@@ -310,7 +312,7 @@ fn fact_at(id: &str, millis_ahead: u64) -> StoredFact {
 async fn a_fact_from_too_far_ahead_waits_at_its_origin() {
     let store = Fixture::memory();
     let facts = vec![(1, fact_at("t-1", 0)), (2, fact_at("t-2", 60_000)), (3, fact_at("t-3", 1))];
-    let delivery = Delivery { peer: NodeId::new(9), incarnation: 1, facts, up_to: 3 };
+    let delivery = Delivery { peer: NodeId::new(9), incarnation: 1, after: 0, facts, up_to: 3 };
     let outcomes = store.projections.receive(delivery.clone()).await.unwrap();
     assert!(matches!(outcomes.as_slice(), [Ok(_), Err(WriteError::FromTheFuture(_))]), "{outcomes:?}");
     assert_eq!(store.projections.watermark(NodeId::new(9)).unwrap().unwrap().sequence, 1);
@@ -326,10 +328,74 @@ async fn a_fact_from_too_far_ahead_waits_at_its_origin() {
 async fn a_full_disk_takes_nothing_of_a_peer_and_says_so() {
     let store = Fixture::memory();
     store.free.store(0, Ordering::SeqCst);
-    let delivery = Delivery { peer: NodeId::new(9), incarnation: 1, facts: vec![(1, fact_at("t-1", 0))], up_to: 1 };
+    let delivery =
+        Delivery { peer: NodeId::new(9), incarnation: 1, after: 0, facts: vec![(1, fact_at("t-1", 0))], up_to: 1 };
     let outcomes = store.projections.receive(delivery.clone()).await.unwrap();
     assert!(matches!(outcomes.as_slice(), [Err(WriteError::DiskFull { .. })]), "{outcomes:?}");
     assert_eq!(store.projections.watermark(NodeId::new(9)).unwrap(), None);
     store.free.store(u64::MAX, Ordering::SeqCst);
     assert!(store.projections.receive(delivery).await.unwrap()[0].is_ok());
+}
+
+/// A page that begins after a gap is merged, and does not say that the gap was filled.
+#[tokio::test]
+async fn a_watermark_does_not_jump_over_what_was_left_out() {
+    let store = Fixture::memory();
+    let page = |incarnation, after, ids: std::ops::Range<u64>| {
+        let facts = ids.clone().map(|at| (at, fact_at(&format!("t-{at}"), at))).collect();
+        Delivery { peer: NodeId::new(9), incarnation, after, facts, up_to: ids.end - 1 }
+    };
+    let watermark =
+        || store.projections.watermark(NodeId::new(9)).unwrap().map(|mark| (mark.incarnation, mark.sequence));
+    for (delivery, expected) in [
+        (page(1, 0, 1..4), (1, 3)),
+        (page(1, 5, 6..8), (1, 3)),
+        (page(1, 3, 4..8), (1, 7)),
+        (page(1, 0, 1..4), (1, 7)),
+        (page(2, 4, 5..6), (1, 7)),
+        (page(2, 0, 1..3), (2, 2)),
+    ] {
+        assert!(store.projections.receive(delivery).await.unwrap().iter().all(Result::is_ok));
+        assert_eq!(watermark(), Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn a_position_of_another_feed_gets_no_facts() {
+    let store = Fixture::memory();
+    store.accept(draft("a", "t", "x")).await;
+    let here = store.projections.position();
+    for other in [
+        Position { incarnation: here.incarnation + 1, ..here },
+        Position { sequence: here.sequence + 1, ..here },
+        Position { node: NodeId::new(1), ..here },
+    ] {
+        assert_eq!(store.projections.facts(other).await.unwrap(), None, "{other}");
+    }
+}
+
+/// Joined facts move to the end of the log under the eyes of readers, who never see them missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_follow_facts_that_move() {
+    let store = Arc::new(Fixture::memory());
+    for at in 0..4 {
+        store.accept(draft("a", &format!("t-{at}"), "x")).await;
+    }
+    let moving = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move {
+            for round in 1..400 {
+                let facts = (0..4).map(|at| (1, fact_at(&format!("t-{at}"), round))).collect();
+                let delivery = Delivery { peer: NodeId::new(9), incarnation: 1, after: 0, facts, up_to: 1 };
+                assert!(store.projections.receive(delivery).await.unwrap().iter().all(Result::is_ok));
+            }
+        }
+    });
+    let first = TransitionId::parse("t-0").unwrap();
+    while !moving.is_finished() {
+        let page = store.projections.history(&store.tenant, &artifact("a"), None, 9).await.unwrap().unwrap();
+        assert_eq!(page.items.len(), 4);
+        assert!(store.projections.contains(&store.tenant, &artifact("a"), &first).await.unwrap());
+    }
+    moving.await.unwrap();
 }

@@ -184,7 +184,7 @@ impl Follower {
             return Ok(Step::Tell(String::new()));
         }
         self.progress.borrow_and_update();
-        let Changes { artifacts, next } = self.app.projections.changes(&self.tenant, self.position)?;
+        let Changes { artifacts, next } = self.app.projections.changes(&self.tenant, self.position).await?;
         self.next_look = Instant::now() + self.pause_after(next);
         if artifacts.is_empty() {
             if next != self.position {
