@@ -12,8 +12,8 @@ use std::sync::Arc;
 use plimsoll_domain::clock::{Clock, DriftExceeded};
 use plimsoll_domain::id::{ArtifactId, TenantId};
 use plimsoll_domain::projection::{
-    Body, Expectation, Fact, Fingerprint, Merge, Merged, Projection, RefRows, Refusal, Submission, Token, Transition,
-    Verdict, judge,
+    Body, Expectation, Fact, Fingerprint, Merge, Projection, RefRows, Refusal, Submission, Token, Transition, Verdict,
+    judge,
 };
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use plimsoll_wire::record::v1::{self, StoredIdentity, StoredUsage};
@@ -108,20 +108,6 @@ pub(crate) enum Room {
     Short { reserve_bytes: u64 },
 }
 
-/// What a fact came to.
-#[derive(Debug)]
-pub(crate) struct Admitted {
-    pub(crate) merged: Merged,
-    /// The artifact's token as it stands now.
-    pub(crate) token: Token,
-}
-
-impl Admitted {
-    pub(crate) fn accepted(self) -> Accepted {
-        Accepted { repeated: self.merged.merge == Merge::Duplicate, token: self.token }
-    }
-}
-
 /// A group of writes in the making.
 pub(crate) struct Group<'a> {
     pub(crate) staging: Staging<'a>,
@@ -160,7 +146,7 @@ impl Group<'_> {
             self.observe(after.stamp)?;
         }
         let fact = Fact::new(Body::Transition(transition), self.state.clock.stamp(self.now));
-        self.admit(tenant, &fact, None, head, rows).map(Admitted::accepted)
+        self.admit(tenant, &fact, None, head, rows)
     }
 
     /// Decides on a client's wish to retire an artifact.
@@ -181,7 +167,7 @@ impl Group<'_> {
         let stamp = self.state.clock.stamp(self.now);
         let older = self.staging.known_tombstone(tenant, artifact)?;
         let fact = Fact::new(Body::Tombstone(artifact.clone()), stamp);
-        self.admit(tenant, &fact, older, head, RefRows::default()).map(Admitted::accepted)
+        self.admit(tenant, &fact, older, head, RefRows::default())
     }
 
     /// Merges a fact, and stages all that follows from it. `known` is what is known of its transition id, or the older
@@ -193,7 +179,7 @@ impl Group<'_> {
         known: Option<Known>,
         mut head: StoredHead,
         mut rows: RefRows,
-    ) -> Result<Admitted, WriteError> {
+    ) -> Result<Accepted, WriteError> {
         let artifact = fact.artifact().clone();
         let is_other = |other: &Fact| known.as_ref().is_none_or(|known| known.fact.first != other.first);
         let others = || {
@@ -204,7 +190,7 @@ impl Group<'_> {
         let merged = head.projection.merge(&mut rows, same, fact, others)?;
         let token = token_of(&head.projection, &artifact);
         if merged.merge == Merge::Duplicate {
-            return Ok(Admitted { merged, token });
+            return Ok(Accepted { repeated: true, token });
         }
         let usage = self.usage(tenant)?;
         let removal = known.map(|known| self.staging.removal(known)).transpose()?;
@@ -217,8 +203,8 @@ impl Group<'_> {
         self.staging.put_history(tenant, &artifact, &mut head.history, (merged.fact.first, place));
         self.state.fingerprint.add(tenant, &merged.fact);
         self.set_usage(tenant, StoredUsage { facts: usage.facts + 1, bytes: usage.bytes + bytes });
-        self.change(tenant, artifact, head);
-        Ok(Admitted { merged, token })
+        self.change(tenant, artifact, token, head);
+        Ok(Accepted { repeated: false, token })
     }
 
     /// Takes a fact out of the store, if there is one to take. Returns what the tenant occupies without it.
@@ -243,8 +229,7 @@ impl Group<'_> {
     }
 
     /// Notes what became of an artifact.
-    pub(crate) fn change(&mut self, tenant: &TenantId, artifact: ArtifactId, head: StoredHead) {
-        let token = token_of(&head.projection, &artifact);
+    pub(crate) fn change(&mut self, tenant: &TenantId, artifact: ArtifactId, token: Token, head: StoredHead) {
         self.changed.insert(layout::head(tenant, &artifact), Change { artifact, token, head });
     }
 
@@ -343,6 +328,6 @@ fn new_refs(transition: &Transition, rows: &RefRows) -> u64 {
     keys.into_iter().filter(|key| rows.get(key).is_none()).count() as u64
 }
 
-fn token_of(projection: &Projection, artifact: &ArtifactId) -> Token {
+pub(crate) fn token_of(projection: &Projection, artifact: &ArtifactId) -> Token {
     projection.token(artifact).expect("an artifact with a fact has a token")
 }

@@ -10,7 +10,7 @@ use plimsoll_domain::projection::{Fact, Projection, RefRows};
 use plimsoll_wire::record::v1::{self, StoredFact, StoredWatermark};
 use plimsoll_wire::record::v2::StoredHead;
 
-use crate::door::{Accepted, Admitted, Group};
+use crate::door::{Accepted, Group, token_of};
 use crate::engine::Table;
 use crate::error::{ReadError, WriteError};
 use crate::layout;
@@ -38,7 +38,7 @@ impl Group<'_> {
         let mut outcomes = Vec::with_capacity(facts.len());
         let mut reached = after;
         for (sequence, StoredFact { tenant, fact }) in facts {
-            let outcome = self.receive_fact(&tenant, &fact).map(Admitted::accepted);
+            let outcome = self.receive_fact(&tenant, &fact);
             outcomes.push(outcome);
             if outcomes.last().is_some_and(Result::is_err) {
                 break;
@@ -69,7 +69,7 @@ impl Group<'_> {
         Ok(())
     }
 
-    fn receive_fact(&mut self, tenant: &TenantId, fact: &Fact) -> Result<Admitted, WriteError> {
+    fn receive_fact(&mut self, tenant: &TenantId, fact: &Fact) -> Result<Accepted, WriteError> {
         self.observe(fact.last)?;
         let known = match fact.transition() {
             Some(transition) => self.staging.known_transition(tenant, &transition.id)?,
@@ -84,7 +84,7 @@ impl Group<'_> {
         }
     }
 
-    fn merge(&mut self, tenant: &TenantId, fact: &Fact, known: Option<Known>) -> Result<Admitted, WriteError> {
+    fn merge(&mut self, tenant: &TenantId, fact: &Fact, known: Option<Known>) -> Result<Accepted, WriteError> {
         let (head, rows) = self.state_for(tenant, fact)?;
         self.admit(tenant, fact, known, head, rows)
     }
@@ -102,7 +102,7 @@ impl Group<'_> {
     /// One transition id for two artifacts, from two nodes: rule 6 of the merge. The smaller effective stamp's content
     /// stands, and so its artifact; the other artifact is as if it had never had the transition, but for the stamp part
     /// of its token, which does not go back.
-    fn receive_namesake(&mut self, tenant: &TenantId, fact: &Fact, known: Known) -> Result<Admitted, WriteError> {
+    fn receive_namesake(&mut self, tenant: &TenantId, fact: &Fact, known: Known) -> Result<Accepted, WriteError> {
         let joined = known.fact.join(fact).fact;
         if joined.body == known.fact.body {
             return self.merge(tenant, &joined, Some(known));
@@ -127,7 +127,8 @@ impl Group<'_> {
         head.sequence = self.next_sequence();
         let usage = self.remove(tenant, &mut head, usage, Some(removal));
         self.set_usage(tenant, usage);
-        self.change(tenant, artifact, head);
+        let token = token_of(&head.projection, &artifact);
+        self.change(tenant, artifact, token, head);
         Ok(())
     }
 }
