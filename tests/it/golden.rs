@@ -124,7 +124,7 @@ fn golden_heads_places_and_packs() {
     }
     let tombstone = Fact::new(Body::Tombstone(ArtifactId::parse("spec").unwrap()), stamp(1));
     let fact = v1::encode_fact(&TenantId::parse("acme").unwrap(), &tombstone);
-    let pack = v2::encode_pack(&[fact.as_slice().into(), [].as_slice().into(), fact.as_slice().into()]);
+    let pack = v2::encode_pack(&[fact.as_slice(), &[], &fact]);
     expect_record("pack", &vec![Some(fact.clone()), None, Some(fact)], &pack, |bytes| {
         v2::decode_pack(bytes).unwrap().into_iter().map(|fact| fact.map(<[u8]>::to_vec)).collect()
     });

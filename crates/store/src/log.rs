@@ -3,8 +3,6 @@
 //! The facts of a group that stand one after another share a row, a *pack*, whose key is the sequence of its first: a
 //! row costs an engine far more than the bytes in it do. A pack is never added to once it is committed.
 
-use std::borrow::Cow;
-
 use plimsoll_wire::record::v1::{self, StoredFact};
 use plimsoll_wire::record::v2::{self, Place};
 
@@ -40,7 +38,7 @@ pub(crate) fn pack_without(pack: &[u8], place: Place) -> Result<Option<Vec<u8>>,
         *fact = None;
     }
     let is_empty = facts.iter().all(Option::is_none);
-    let facts: Vec<_> = facts.into_iter().map(|fact| Cow::Borrowed(fact.unwrap_or_default())).collect();
+    let facts: Vec<&[u8]> = facts.into_iter().map(Option::unwrap_or_default).collect();
     Ok((!is_empty).then(|| v2::encode_pack(&facts)))
 }
 
@@ -48,7 +46,7 @@ pub(crate) fn pack_without(pack: &[u8], place: Place) -> Result<Option<Vec<u8>>,
 #[derive(Debug, Default)]
 pub(crate) struct Packing {
     first: u64,
-    facts: Vec<Cow<'static, [u8]>>,
+    facts: Vec<Vec<u8>>,
     bytes: usize,
 }
 
@@ -64,7 +62,7 @@ impl Packing {
         let offset = self.facts.len();
         assert_eq!(self.first + offset as u64, sequence, "the sequences of a pack follow one another");
         self.bytes += fact.len();
-        self.facts.push(Cow::Owned(fact));
+        self.facts.push(fact);
         Place { sequence, offset: u16::try_from(offset).expect("a pack has at most 64 facts") }
     }
 
@@ -85,7 +83,7 @@ impl Packing {
     /// Removes the fact at a place, if it is here.
     pub(crate) fn remove(&mut self, place: Place) {
         if let Some(fact) = self.facts.get_mut(usize::from(place.offset)).filter(|_| self.first == place.pack()) {
-            *fact = Cow::Borrowed(&[]);
+            fact.clear();
         }
     }
 }

@@ -3,8 +3,6 @@
 //! `cargo verify` runs each over its corpus and mutations of it; `cargo fuzz run <target>` in `tests/fuzz` goes on from
 //! there with coverage.
 
-use std::borrow::Cow;
-
 use plimsoll_domain::id::{NodeId, TenantId};
 use plimsoll_domain::projection::{Body, Fact, Submission, Token};
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
@@ -63,7 +61,7 @@ pub fn record(data: &[u8]) {
         assert_eq!(v2::decode_place(&v2::encode_place(place)).ok(), Some(place));
     }
     if let Ok(pack) = v2::decode_pack(data) {
-        let facts: Vec<_> = pack.iter().map(|fact| Cow::Borrowed(fact.unwrap_or_default())).collect();
+        let facts: Vec<&[u8]> = pack.iter().map(|fact| fact.unwrap_or_default()).collect();
         assert_eq!(v2::decode_pack(&v2::encode_pack(&facts)).ok(), Some(pack));
     }
     if let Ok((key, state)) = v1::decode_ref(data) {

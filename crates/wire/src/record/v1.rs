@@ -96,7 +96,7 @@ struct ResolutionV1<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct HeadV1<'a> {
+pub(super) struct HeadV1<'a> {
     sequence: u64,
     seen: Option<StampV1>,
     tombstone: Option<StampV1>,
@@ -106,7 +106,7 @@ struct HeadV1<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct WinnerV1<'a> {
+struct WinnerV1<'a> {
     stamp: StampV1,
     transition: Text<'a>,
     status: Text<'a>,
@@ -174,6 +174,33 @@ impl TryFrom<WinnerV1<'_>> for Winner {
             transition: TransitionId::parse(winner.transition.into_owned())?,
             status: Status::parse(winner.status.into_owned())?,
         })
+    }
+}
+
+impl<'a> HeadV1<'a> {
+    pub(super) fn of(projection: &'a Projection, sequence: u64) -> Self {
+        Self {
+            sequence,
+            seen: projection.seen.map(StampV1::from),
+            tombstone: projection.tombstone.map(StampV1::from),
+            winner: projection.winner.as_ref().map(WinnerV1::from),
+            refs_sum: projection.refs.sum,
+            refs_count: projection.refs.count,
+        }
+    }
+}
+
+impl TryFrom<HeadV1<'_>> for StoredHead {
+    type Error = RecordError;
+
+    fn try_from(head: HeadV1<'_>) -> Result<Self, RecordError> {
+        let projection = Projection {
+            seen: head.seen.map(Timestamp::from),
+            tombstone: head.tombstone.map(Timestamp::from),
+            winner: head.winner.map(Winner::try_from).transpose()?,
+            refs: RefsDigest { sum: head.refs_sum, count: head.refs_count },
+        };
+        Ok(Self { projection, sequence: head.sequence })
     }
 }
 
@@ -289,17 +316,7 @@ pub fn decode_fact_tenant(value: &[u8]) -> Result<TenantId, RecordError> {
 /// Writes a projection.
 #[must_use]
 pub fn encode_head(projection: &Projection, sequence: u64) -> Vec<u8> {
-    encode(
-        SCHEMA,
-        &HeadV1 {
-            sequence,
-            seen: projection.seen.map(StampV1::from),
-            tombstone: projection.tombstone.map(StampV1::from),
-            winner: projection.winner.as_ref().map(WinnerV1::from),
-            refs_sum: projection.refs.sum,
-            refs_count: projection.refs.count,
-        },
-    )
+    encode(SCHEMA, &HeadV1::of(projection, sequence))
 }
 
 /// Reads a projection.
@@ -307,14 +324,7 @@ pub fn encode_head(projection: &Projection, sequence: u64) -> Vec<u8> {
 /// # Errors
 /// [`RecordError`]: the bytes are not a projection of this version.
 pub fn decode_head(value: &[u8]) -> Result<StoredHead, RecordError> {
-    let head: HeadV1<'_> = decode(SCHEMA, value)?;
-    let projection = Projection {
-        seen: head.seen.map(Timestamp::from),
-        tombstone: head.tombstone.map(Timestamp::from),
-        winner: head.winner.map(Winner::try_from).transpose()?,
-        refs: RefsDigest { sum: head.refs_sum, count: head.refs_count },
-    };
-    Ok(StoredHead { projection, sequence: head.sequence })
+    decode::<HeadV1<'_>>(SCHEMA, value)?.try_into()
 }
 
 /// Writes a ref: its key and its state.

@@ -8,13 +8,11 @@
 //! Each is read in version 1 too: a row with one fact is a pack of one, a sequence alone is a place at the front of its
 //! pack, and a head without history and refs has all of them in the tables for what does not fit.
 
-use std::borrow::Cow;
-
-use plimsoll_domain::projection::{Projection, RefKey, RefState, RefsDigest, Winner};
+use plimsoll_domain::projection::{Projection, RefKey, RefState};
 use plimsoll_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::v1::{self, RefRowV1, StampV1, WinnerV1};
+use super::v1::{self, HeadV1, RefRowV1, StampV1};
 use super::{FORMAT_FRAMES, RecordError, body_of, decode, encode, is_v1};
 
 const SCHEMA: u8 = 2;
@@ -90,14 +88,10 @@ impl From<v1::StoredHead> for StoredHead {
 #[derive(Serialize, Deserialize)]
 struct PlaceV2(u64, u16);
 
+/// Begins as a head of version 1 does: bincode writes the fields of a field as its own.
 #[derive(Serialize, Deserialize)]
 struct HeadV2<'a> {
-    sequence: u64,
-    seen: Option<StampV1>,
-    tombstone: Option<StampV1>,
-    winner: Option<WinnerV1<'a>>,
-    refs_sum: u128,
-    refs_count: u64,
+    head: HeadV1<'a>,
     history_apart: Option<StampV1>,
     recent: Vec<(StampV1, PlaceV2)>,
     refs: Option<Vec<RefRowV1<'a>>>,
@@ -117,7 +111,6 @@ impl TryFrom<PlaceV2> for Place {
 /// Writes a head.
 #[must_use]
 pub fn encode_head(head: &StoredHead) -> Vec<u8> {
-    let projection = &head.projection;
     let refs = match &head.refs {
         StoredRefs::Here(refs) => Some(refs.iter().map(|(key, state)| RefRowV1::of(key, state)).collect()),
         StoredRefs::Apart => None,
@@ -126,12 +119,7 @@ pub fn encode_head(head: &StoredHead) -> Vec<u8> {
     encode(
         SCHEMA,
         &HeadV2 {
-            sequence: head.sequence,
-            seen: projection.seen.map(StampV1::from),
-            tombstone: projection.tombstone.map(StampV1::from),
-            winner: projection.winner.as_ref().map(WinnerV1::from),
-            refs_sum: projection.refs.sum,
-            refs_count: projection.refs.count,
+            head: HeadV1::of(&head.projection, head.sequence),
             history_apart: head.history.apart.map(StampV1::from),
             recent: recent.map(|(stamp, place)| ((*stamp).into(), PlaceV2(place.sequence, place.offset))).collect(),
             refs,
@@ -147,28 +135,23 @@ pub fn decode_head(value: &[u8]) -> Result<StoredHead, RecordError> {
     if is_v1(value) {
         return Ok(v1::decode_head(value)?.into());
     }
-    let head: HeadV2<'_> = decode(SCHEMA, value)?;
-    let projection = Projection {
-        seen: head.seen.map(Timestamp::from),
-        tombstone: head.tombstone.map(Timestamp::from),
-        winner: head.winner.map(Winner::try_from).transpose()?,
-        refs: RefsDigest { sum: head.refs_sum, count: head.refs_count },
-    };
-    let recent = head.recent.into_iter().map(|(stamp, place)| Ok((stamp.into(), place.try_into()?)));
+    let HeadV2 { head, history_apart, recent, refs } = decode(SCHEMA, value)?;
+    let v1::StoredHead { projection, sequence } = head.try_into()?;
+    let recent = recent.into_iter().map(|(stamp, place)| Ok((stamp.into(), place.try_into()?)));
     let recent: Vec<(Timestamp, Place)> = recent.collect::<Result<_, RecordError>>()?;
-    let apart = head.history_apart.map(Timestamp::from);
+    let apart = history_apart.map(Timestamp::from);
     let stamps = apart.into_iter().chain(recent.iter().map(|(stamp, _)| *stamp));
     if !stamps.is_sorted_by(|one, next| one < next) {
         return Err(RecordError::Order);
     }
-    let refs = match head.refs {
+    let refs = match refs {
         None => StoredRefs::Apart,
         Some(refs) => StoredRefs::Here(refs.into_iter().map(<_>::try_from).collect::<Result<_, RecordError>>()?),
     };
     if let StoredRefs::Here(refs) = &refs {
-        check_refs(refs, head.refs_count)?;
+        check_refs(refs, projection.refs.count)?;
     }
-    Ok(StoredHead { projection, sequence: head.sequence, history: StoredHistory { apart, recent }, refs })
+    Ok(StoredHead { projection, sequence, history: StoredHistory { apart, recent }, refs })
 }
 
 fn check_refs(refs: &[(RefKey, RefState)], counted: u64) -> Result<(), RecordError> {
@@ -206,11 +189,11 @@ const LENGTH_BYTES: usize = size_of::<u32>();
 /// # Panics
 /// If a fact has 4 GiB.
 #[must_use]
-pub fn encode_pack(facts: &[Cow<'_, [u8]>]) -> Vec<u8> {
-    let bytes: usize = facts.iter().map(|fact| LENGTH_BYTES + fact.len()).sum();
+pub fn encode_pack(facts: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let bytes: usize = facts.iter().map(|fact| LENGTH_BYTES + fact.as_ref().len()).sum();
     let mut value = Vec::with_capacity(2 + bytes);
     value.extend([FORMAT_FRAMES, SCHEMA]);
-    for fact in facts {
+    for fact in facts.iter().map(AsRef::as_ref) {
         value.extend(u32::try_from(fact.len()).expect("a fact is smaller than 4 GiB").to_le_bytes());
         value.extend_from_slice(fact);
     }
