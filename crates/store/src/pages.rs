@@ -8,7 +8,7 @@ use plimsoll_wire::record::v2::{self, Place, StoredHistory};
 use crate::engine::{Direction, KeyRange, Table};
 use crate::error::ReadError;
 use crate::layout;
-use crate::projections::{Moves, Projections};
+use crate::projections::{Projections, unless_moved};
 
 /// The most rows one page looks at: a filter that fits few of them ends the page early.
 pub const PAGE_ROWS_MAX: usize = 10_000;
@@ -58,14 +58,7 @@ impl Projections {
         before: Option<Timestamp>,
         limit: usize,
     ) -> Result<Option<Page<Past, Timestamp>>, ReadError> {
-        let mut moves = Moves::default();
-        loop {
-            let outcome = self.history_now(tenant, artifact, before, limit).await;
-            if !moves.may_explain(&outcome) {
-                return outcome;
-            }
-            tokio::task::yield_now().await;
-        }
+        unless_moved(|| self.history_now(tenant, artifact, before, limit)).await
     }
 
     async fn history_now(

@@ -306,14 +306,7 @@ impl Projections {
         artifact: &ArtifactId,
         transition: &TransitionId,
     ) -> Result<bool, ReadError> {
-        let mut moves = Moves::default();
-        loop {
-            let outcome = self.contains_now(tenant, artifact, transition).await;
-            if !moves.may_explain(&outcome) {
-                return outcome;
-            }
-            tokio::task::yield_now().await;
-        }
+        unless_moved(|| self.contains_now(tenant, artifact, transition)).await
     }
 
     async fn contains_now(
@@ -381,20 +374,22 @@ impl Projections {
     }
 }
 
-/// Facts that moved between a look at where they are and the look there: a joined fact stands anew at the end of the log.
-#[derive(Debug, Default)]
-pub(crate) struct Moves {
-    latest_from: Option<u64>,
-    count: usize,
-}
-
-impl Moves {
-    /// Whether a read failed because a fact has moved, and is to be done again. The same place twice is damage.
-    pub(crate) fn may_explain<T>(&mut self, outcome: &Result<T, ReadError>) -> bool {
-        let Err(ReadError::Dangling { sequence }) = outcome else { return false };
-        self.count += 1;
-        self.latest_from.replace(*sequence) != Some(*sequence) && self.count < TORN_READS_MAX
+/// Reads again where a fact moved between the look at where it is and the look there: a joined fact stands anew at the end
+/// of the log. The same place twice is damage.
+pub(crate) async fn unless_moved<T, Reading>(mut read: impl FnMut() -> Reading) -> Result<T, ReadError>
+where
+    Reading: Future<Output = Result<T, ReadError>>,
+{
+    let mut moved_from = None;
+    for _ in 1..TORN_READS_MAX {
+        match read().await {
+            Err(ReadError::Dangling { sequence }) if moved_from.replace(sequence) != Some(sequence) => {
+                tokio::task::yield_now().await;
+            }
+            outcome => return outcome,
+        }
     }
+    read().await
 }
 
 /// Transitions that were handed to the writer.
