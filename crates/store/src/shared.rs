@@ -83,8 +83,7 @@ impl Weighter<Vec<u8>, Arc<Cursor>> for CursorBytes {
 }
 
 /// Hashes the keys of caches. Drawn from the data directory: a run can be repeated, and names that collide in one node's
-/// cache do not in another's.
-/// The key is no secret from readers of the change feed, whose positions tell the incarnation.
+/// cache do not in another's. The key is no secret from readers of the change feed, whose positions tell the incarnation.
 pub(crate) type Hasher = ahash::RandomState;
 
 pub(crate) fn hasher(identity: StoredIdentity) -> Hasher {

@@ -302,9 +302,9 @@ fn fit(refs: &[(RefKey, RefState)]) -> bool {
     let of_ref = |(key, state): &(RefKey, RefState)| {
         let resolution = match state {
             RefState::Pending => 0,
-            RefState::Resolved { resolution, .. } => resolution.url.len() + resolution.created_at.len(),
+            RefState::Resolved { resolution, .. } => resolution.text_bytes(),
         };
-        key.target_repo.len() + key.idempotency_key.len() + resolution
+        key.text_bytes() + resolution
     };
     refs.len() <= REFS_HERE_MAX && refs.iter().map(of_ref).sum::<usize>() <= REFS_HERE_BYTES_MAX
 }

@@ -19,7 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 use plimsoll_domain::id::{ArtifactId, TenantId};
-use plimsoll_domain::projection::{Expectation, Submission, Transition};
+use plimsoll_domain::projection::{Expectation, Resolution, Submission, Transition};
 use plimsoll_domain::timestamp::UnixNanos;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -111,9 +111,7 @@ impl Work {
     pub(crate) fn bytes(&self) -> usize {
         let of_transition = |transition: &Transition| {
             let texts = transition.refs().iter().map(|produced| {
-                let resolution = produced.resolution.as_ref();
-                let urls = resolution.map_or(0, |resolution| resolution.url.len() + resolution.created_at.len());
-                64 + produced.key.target_repo.len() + produced.key.idempotency_key.len() + urls
+                64 + produced.key.text_bytes() + produced.resolution.as_ref().map_or(0, Resolution::text_bytes)
             });
             REQUEST_BYTES + texts.sum::<usize>()
         };

@@ -14,6 +14,14 @@ pub struct RefKey {
     pub idempotency_key: Box<str>,
 }
 
+impl RefKey {
+    /// The bytes of its texts.
+    #[must_use]
+    pub const fn text_bytes(&self) -> usize {
+        self.target_repo.len() + self.idempotency_key.len()
+    }
+}
+
 /// What the forge answered.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Resolution {
@@ -26,6 +34,12 @@ pub struct Resolution {
 }
 
 impl Resolution {
+    /// The bytes of its texts.
+    #[must_use]
+    pub const fn text_bytes(&self) -> usize {
+        self.url.len() + self.created_at.len()
+    }
+
     /// Whether the two name the same thing on the forge: the creation time may be told differently.
     #[must_use]
     pub fn agrees_with(&self, other: &Self) -> bool {
