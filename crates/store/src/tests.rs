@@ -20,10 +20,13 @@ use crate::{Accepted, StoredIdentity};
 mod durability;
 mod faults;
 mod formats;
+mod hooked;
 mod packs;
 mod reads;
 mod replicas;
 mod writes;
+
+use hooked::Hooked;
 
 const START: u64 = 1_776_881_051_000_000_000;
 
@@ -116,4 +119,8 @@ fn resolved(key: &str, number: u64) -> RefDraft {
 
 fn with_refs(draft: Draft, produced_refs: Vec<RefDraft>) -> Draft {
     Draft { produced_refs, ..draft }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }

@@ -4,7 +4,7 @@ use std::sync::{Condvar, Mutex};
 
 use super::*;
 use crate::directory::{Directory, DirectoryError, EngineKind};
-use crate::engine::{Batch, Direction, EngineError, KeyRange, Row, Table};
+use crate::engine::Table;
 use crate::layout;
 
 const ENGINE: EngineOptions = EngineOptions { cache_bytes: 4 << 20 };
@@ -66,56 +66,43 @@ async fn a_failed_sync_acknowledges_nothing_shows_nothing_and_ends_all_writing()
     assert!(!store.accept(draft("spec", "t-2", "b")).await.repeated);
 }
 
-/// A disk whose syncs wait until they are let through.
-struct Gated {
-    disk: Memory,
-    open: Mutex<bool>,
+/// What lets the syncs of a disk through, or holds them up.
+#[derive(Default)]
+struct Gate {
+    closed: Mutex<bool>,
     opened: Condvar,
 }
 
-impl Gated {
-    fn let_through(&self) {
-        *self.open.lock().unwrap() = true;
+impl Gate {
+    fn close(&self) {
+        *self.closed.lock().unwrap() = true;
+    }
+
+    fn open(&self) {
+        *self.closed.lock().unwrap() = false;
         self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        let closed = self.closed.lock().unwrap();
+        drop(self.opened.wait_while(closed, |closed| *closed).unwrap());
     }
 }
 
-impl Engine for Gated {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        self.disk.get(table, key)
-    }
-
-    fn scan<'a>(
-        &'a self,
-        table: Table,
-        range: KeyRange,
-        direction: Direction,
-    ) -> Box<dyn Iterator<Item = Result<Row, EngineError>> + Send + 'a> {
-        self.disk.scan(table, range, direction)
-    }
-
-    fn commit(&self, batch: Batch) -> Result<(), EngineError> {
-        self.disk.commit(batch)
-    }
-
-    fn sync(&self) -> Result<(), EngineError> {
-        let open = self.open.lock().unwrap();
-        drop(self.opened.wait_while(open, |open| !*open).unwrap());
-        self.disk.sync()
-    }
-
-    fn disk_bytes(&self) -> Result<u64, EngineError> {
-        self.disk.disk_bytes()
-    }
+/// A disk whose syncs wait at a gate.
+fn gated() -> (Arc<Hooked>, Arc<Gate>) {
+    let gate = Arc::<Gate>::default();
+    let at = Arc::clone(&gate);
+    (Arc::new(Hooked { disk: Memory::new(), on_read: Box::new(|| Ok(())), on_sync: Box::new(move || at.pass()) }), gate)
 }
 
 /// While the disk syncs one group, the next is decided by what that one changed, and nobody is shown either.
 #[tokio::test]
 async fn a_group_sees_the_one_the_disk_is_still_busy_with() {
-    let engine = Arc::new(Gated { disk: Memory::new(), open: Mutex::new(true), opened: Condvar::new() });
+    let (engine, gate) = gated();
     let store = Fixture::on(Arc::clone(&engine) as Arc<dyn Engine>);
     store.accept(draft("spec", "t-1", "draft")).await;
-    *engine.open.lock().unwrap() = false;
+    gate.close();
     let committed = async |sequence| {
         while engine.get(Table::Log, &layout::log(sequence)).unwrap().is_none() {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -128,7 +115,7 @@ async fn a_group_sees_the_one_the_disk_is_still_busy_with() {
         committed(3).await;
         let shown = store.projections.cursor(&store.tenant, &artifact("spec")).await.unwrap().unwrap();
         assert_eq!(shown.sequence, 1, "what is not durable is not shown");
-        engine.let_through();
+        gate.open();
     };
     let second = async {
         committed(2).await;
@@ -222,21 +209,21 @@ fn a_directory_that_cannot_be_made_is_a_clear_error() {
 /// may say that there was nothing at its place.
 #[tokio::test]
 async fn a_page_of_the_feed_waits_for_what_took_a_fact_away() {
-    let engine = Arc::new(Gated { disk: Memory::new(), open: Mutex::new(true), opened: Condvar::new() });
+    let (engine, gate) = gated();
     let store = Fixture::on(Arc::clone(&engine) as Arc<dyn Engine>);
     let retire = || store.projections.retire(&store.tenant, artifact("spec"), Expectation::Any);
     store.accept(draft("spec", "t-1", "draft")).await;
     retire().await.unwrap();
     store.accept(draft("spec", "t-2", "draft")).await;
     let start = crate::feed::Position { sequence: 0, ..store.projections.position() };
-    *engine.open.lock().unwrap() = false;
+    gate.close();
     let reading = async {
         while engine.get(Table::Log, &layout::log(4)).unwrap().is_none() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let page = store.projections.facts(start);
         let early = tokio::time::timeout(Duration::from_millis(50), page).await;
-        engine.let_through();
+        gate.open();
         assert!(early.is_err(), "{early:?}");
     };
     let all = async { tokio::join!(retire(), reading) };

@@ -7,78 +7,44 @@ use plimsoll_domain::timestamp::Timestamp;
 use plimsoll_wire::record::v1::StoredFact;
 
 use super::*;
-use crate::engine::{Batch, Direction, EngineError, KeyRange, Row, Table};
+use crate::engine::EngineError;
 use crate::receiving::Delivery;
 
+/// Reads until the one that fails; 0 when there is none to come.
+type Countdown = Arc<AtomicUsize>;
+
 /// A disk that fails one read, once it is told which.
-struct Flaky {
-    disk: Memory,
-    /// Reads until the one that fails; 0 when there is none to come.
-    countdown: AtomicUsize,
-}
-
-impl Flaky {
-    fn read(&self) -> Result<(), EngineError> {
-        let last = self.countdown.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        match last {
-            Ok(1) => Err(EngineError::Damaged { detail: "on purpose".to_owned() }),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Engine for Flaky {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        self.read()?;
-        self.disk.get(table, key)
-    }
-
-    fn scan<'a>(
-        &'a self,
-        table: Table,
-        range: KeyRange,
-        direction: Direction,
-    ) -> Box<dyn Iterator<Item = Result<Row, EngineError>> + Send + 'a> {
-        match self.read() {
-            Ok(()) => self.disk.scan(table, range, direction),
-            Err(error) => Box::new(std::iter::once(Err(error))),
-        }
-    }
-
-    fn commit(&self, batch: Batch) -> Result<(), EngineError> {
-        self.disk.commit(batch)
-    }
-
-    fn sync(&self) -> Result<(), EngineError> {
-        self.disk.sync()
-    }
-
-    fn disk_bytes(&self) -> Result<u64, EngineError> {
-        self.disk.disk_bytes()
-    }
+fn flaky() -> (Arc<Hooked>, Countdown) {
+    let countdown = Countdown::default();
+    let left = Arc::clone(&countdown);
+    let on_read = move || match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
+        Ok(1) => Err(EngineError::Damaged { detail: "on purpose".to_owned() }),
+        _ => Ok(()),
+    };
+    (Arc::new(Hooked { disk: Memory::new(), on_read: Box::new(on_read), on_sync: Box::new(|| {}) }), countdown)
 }
 
 /// An artifact that was retired and came back, with more refs than its head holds, in a store just opened.
-async fn revived() -> (Arc<Flaky>, Fixture) {
-    let engine = Arc::new(Flaky { disk: Memory::new(), countdown: AtomicUsize::new(0) });
+async fn revived() -> (Countdown, Fixture) {
+    let (engine, countdown) = flaky();
     let store = Fixture::on(Arc::clone(&engine) as Arc<dyn Engine>);
     store.accept(draft("a", "t-0", "x")).await;
     store.projections.retire(&store.tenant, artifact("a"), Expectation::Any).await.unwrap();
     let refs = (0..6).map(|key| pending(&key.to_string())).collect();
     store.accept(with_refs(draft("a", "t-1", "x"), refs)).await;
     store.close();
-    let store = Fixture::on(Arc::clone(&engine) as Arc<dyn Engine>);
-    (engine, store)
+    let store = Fixture::on(engine);
+    (countdown, store)
 }
 
 /// Fails each read of a write in turn, until there is none left to fail; tells how many there were.
 async fn fail_each_read(write: impl AsyncFn(&Fixture) -> Outcome) -> usize {
     for nth in 1.. {
-        let (engine, store) = revived().await;
+        let (countdown, store) = revived().await;
         let before = store.projections.fingerprint().unwrap();
-        engine.countdown.store(nth, Ordering::SeqCst);
+        countdown.store(nth, Ordering::SeqCst);
         let outcome = write(&store).await;
-        engine.countdown.store(0, Ordering::SeqCst);
+        countdown.store(0, Ordering::SeqCst);
         if outcome.is_ok() {
             return nth - 1;
         }

@@ -116,10 +116,6 @@ async fn history(store: &Fixture, id: &ArtifactId, page: usize) -> Vec<String> {
     told
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 

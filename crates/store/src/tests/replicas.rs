@@ -1,7 +1,6 @@
 //! Stores that take over each other's feeds become one store.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 
 use plimsoll_domain::projection::{Body, Fact, Fingerprint, Transition};
 use plimsoll_domain::timestamp::Timestamp;
@@ -59,6 +58,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..80)
 }
 
+fn drafts(refs: &BTreeMap<u8, Option<u64>>) -> Vec<RefDraft> {
+    let draft = |(key, number): (&u8, &Option<u64>)| match number {
+        None => pending(&key.to_string()),
+        Some(number) => resolved(&key.to_string(), *number),
+    };
+    refs.iter().map(draft).collect()
+}
+
 /// Nodes on disks that forget what was not synced.
 struct Cluster {
     engines: Vec<Memory>,
@@ -78,12 +85,8 @@ impl Cluster {
         }
         match step {
             Step::Post { node, artifact, id, variant, refs } => {
-                let refs = refs.iter().map(|(key, number)| match number {
-                    None => pending(&key.to_string()),
-                    Some(number) => resolved(&key.to_string(), *number),
-                });
                 let posted = draft(&format!("a-{artifact}"), &format!("{artifact}-{id}"), &format!("s-{variant}"));
-                let outcome = self.stores[*node].post(with_refs(posted, refs.collect())).await;
+                let outcome = self.stores[*node].post(with_refs(posted, drafts(refs))).await;
                 assert!(matches!(outcome, Ok(_) | Err(WriteError::Refused(_))), "{outcome:?}");
             }
             Step::Retire { node, artifact: at } => {
@@ -146,10 +149,6 @@ fn open(engine: &Memory, node: usize) -> Fixture {
         options.cursor_cache_bytes = 4 << 10;
         options.head_cache_bytes = 4 << 10;
     })
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 proptest! {
@@ -241,12 +240,8 @@ fn fact_of(arrival: &Arrival, stamp: Timestamp) -> Fact {
     let body = match arrival {
         Arrival::Tombstone { artifact: at } => Body::Tombstone(artifact(&format!("a-{at}"))),
         Arrival::Transition { id, variant, refs } => {
-            let refs = refs.iter().map(|(key, number)| match number {
-                None => pending(&key.to_string()),
-                Some(number) => resolved(&key.to_string(), *number),
-            });
             let (artifact, status) = (format!("a-{}", id % ARTIFACTS), format!("s-{variant}"));
-            Body::Transition(Transition::parse(artifact, format!("t-{id}"), status, refs.collect()).unwrap())
+            Body::Transition(Transition::parse(artifact, format!("t-{id}"), status, drafts(refs)).unwrap())
         }
     };
     Fact::new(body, stamp)
