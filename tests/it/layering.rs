@@ -12,7 +12,8 @@ const MAP: &[(&str, &[&str])] = &[
     ("plimsoll-domain", &[]),
     ("plimsoll-wire", &["plimsoll-domain"]),
     ("plimsoll-store", &["plimsoll-domain", "plimsoll-wire"]),
-    ("plimsoll-node", &["plimsoll-domain", "plimsoll-store", "plimsoll-wire"]),
+    ("plimsoll-cluster", &["plimsoll-domain", "plimsoll-store", "plimsoll-wire"]),
+    ("plimsoll-node", &["plimsoll-cluster", "plimsoll-domain", "plimsoll-store", "plimsoll-wire"]),
     ("plimsoll-client", &["plimsoll-domain", "plimsoll-wire"]),
     ("plimsoll-cli", &["plimsoll-client", "plimsoll-node"]),
     ("plimsoll-tests", &["plimsoll-domain", "plimsoll-node", "plimsoll-store", "plimsoll-wire"]),
@@ -27,6 +28,9 @@ const ONLY_HERE: &[(&str, &[&str])] = &[
     ("bincode::", &["crates/wire/src/record"]),
     ("SystemTime", &["crates/node/src/environment.rs", "crates/cli/src/bench"]),
     ("axum::", &["crates/node/src", "crates/cli/src/bench"]),
+    ("foca::", &["crates/cluster/src/membership.rs"]),
+    ("rustls::", &["crates/cluster/src/tls.rs", "crates/cluster/src/tls"]),
+    ("rcgen::", &["crates/cluster/src/tls"]),
     ("anyhow::", &["crates/cli/src"]),
 ];
 
