@@ -83,6 +83,8 @@ mod tests {
                 | Kind::Internal
                 | Kind::NotReady
                 | Kind::MigrationPending
+                | Kind::ClockFenced
+                | Kind::UnverifiableRef
                 | Kind::Overloaded
                 | Kind::StorageFailed
                 | Kind::NotYetReplicated

@@ -167,7 +167,13 @@ fn problem_outcome(problem: &Problem) -> Outcome {
     match problem.known_kind() {
         Some(Kind::UnderReplicated) => Outcome::Applied,
         Some(
-            Kind::NotReady | Kind::MigrationPending | Kind::Overloaded | Kind::NotYetReplicated | Kind::QuotaExceeded,
+            Kind::NotReady
+            | Kind::MigrationPending
+            | Kind::ClockFenced
+            | Kind::UnverifiableRef
+            | Kind::Overloaded
+            | Kind::NotYetReplicated
+            | Kind::QuotaExceeded,
         ) => Outcome::NotApplied,
         _ if problem.status < 500 => Outcome::NotApplied,
         _ => Outcome::Unknown,

@@ -36,9 +36,9 @@ pub enum TextRule {
         /// Where it is.
         at: usize,
     },
-    /// A character a tenant's name may not have.
+    /// A character that the name of a tenant, a region or a cluster may not have.
     #[error("must consist of a-z, 0-9, '-', '_' and '.'; there is U+{code:04X} at byte {at}")]
-    NotTenantName {
+    NotName {
         /// The character.
         code: u32,
         /// Where it is.
@@ -70,11 +70,11 @@ fn check_printable_ascii(text: &str, max: usize) -> Result<(), TextRule> {
     }
 }
 
-fn check_tenant(text: &str, max: usize) -> Result<(), TextRule> {
+fn check_name(text: &str, max: usize) -> Result<(), TextRule> {
     check_length(text, max)?;
     let allowed = |character: char| matches!(character, 'a'..='z' | '0'..='9' | '-' | '_' | '.');
     match text.char_indices().find(|(_, character)| !allowed(*character)) {
-        Some((at, character)) => Err(TextRule::NotTenantName { code: character.into(), at }),
+        Some((at, character)) => Err(TextRule::NotName { code: character.into(), at }),
         None => Ok(()),
     }
 }
@@ -144,7 +144,19 @@ text_newtype! {
 
 text_newtype! {
     /// An isolated namespace: 1 to 64 bytes of `a-z`, `0-9`, `-`, `_` and `.`.
-    TenantId, 64, check_tenant
+    TenantId, 64, check_name
+}
+
+text_newtype! {
+    /// Where a node is, as its operator calls it: 1 to 32 bytes of `a-z`, `0-9`, `-`, `_` and `.`. Facts cross from one
+    /// region to another as seldom as they can.
+    Region, 32, check_name
+}
+
+text_newtype! {
+    /// The nodes that replicate each other: 1 to 64 bytes of `a-z`, `0-9`, `-`, `_` and `.`. A node of another cluster
+    /// is turned away.
+    ClusterName, 64, check_name
 }
 
 /// A node, for the life of its data directory: the tie-break of every stamp. Outside it is 16 hex digits.

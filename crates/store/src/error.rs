@@ -8,6 +8,7 @@ use plimsoll_wire::record::RecordError;
 use thiserror::Error;
 
 use crate::engine::EngineError;
+use crate::notes::Fence;
 
 /// A read failed. Nothing has changed; reads of other things may still succeed.
 #[derive(Debug, Error)]
@@ -97,6 +98,12 @@ pub enum WriteError {
         /// This version's.
         current: u64,
     },
+    /// Clients' writes are turned away. Nothing was stored; another node will take it.
+    #[error("{}", match .0 {
+        Fence::Clock => "this node's clock is far from its peers': it takes no writes until it is set right",
+        Fence::Identity => "another node has this node's identity: it takes no writes until one of them is gone",
+    })]
+    Fenced(Fence),
     /// What the write depends on cannot be read. Nothing was stored.
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::str::FromStr;
 
 use plimsoll_domain::id::{ArtifactId, NodeId, TenantId};
+use plimsoll_domain::timestamp::Timestamp;
 use plimsoll_wire::record::v1::{self, StoredIdentity};
 use thiserror::Error;
 
@@ -16,7 +18,6 @@ use crate::error::ReadError;
 use crate::layout;
 use crate::log;
 use crate::projections::Projections;
-use crate::receiving::Delivery;
 
 /// The most facts one page looks at.
 const FEED_FACTS_MAX: usize = 1_000;
@@ -55,6 +56,15 @@ impl FromStr for Position {
         let position = Self { node, incarnation: incarnation.number(), sequence };
         (position.to_string() == text).then_some(position).ok_or(NotAPosition)
     }
+}
+
+/// A part of the feed, its facts as they are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FactPage {
+    /// The facts that were wanted, each with its sequence, in order.
+    pub facts: Vec<(u64, Vec<u8>)>,
+    /// All that was wanted up to here is in `facts`.
+    pub up_to: u64,
 }
 
 /// What changed after a position.
@@ -98,7 +108,7 @@ impl Projections {
             if v1::decode_fact_tenant(fact)? == *tenant {
                 latest.insert(v1::decode_fact(fact)?.fact.artifact().clone(), sequence);
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
         self.settle_unless(whole).await?;
         let mut artifacts: Vec<_> =
@@ -107,28 +117,43 @@ impl Projections {
         Ok(Changes { artifacts, next: self.position_at(reached) })
     }
 
-    /// What a peer takes over: the facts of every tenant after a position, as far as they are durable, in order; `None`
+    /// What a peer takes over: the facts of every tenant after a position, as far as they are durable, in order, up to
+    /// about `bytes_max` bytes of them; `wanted` tells by a fact's first and last stamp whether it is among them. `None`
     /// where the position is not of this feed.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn facts(&self, after: Position) -> Result<Option<Delivery>, ReadError> {
+    pub async fn facts(
+        &self,
+        after: Position,
+        bytes_max: usize,
+        wanted: impl Fn(Timestamp, Timestamp) -> bool,
+    ) -> Result<Option<FactPage>, ReadError> {
         if !self.knows(after) {
             return Ok(None);
         }
-        let Position { node: peer, incarnation, sequence: after } = after;
-        let mut delivery = Delivery { peer, incarnation, after, facts: Vec::new(), up_to: after };
-        let whole = self.follow(after, |sequence, fact| {
-            delivery.up_to = sequence;
-            delivery.facts.push((sequence, v1::decode_fact(fact)?));
-            Ok(())
+        let mut page = FactPage { facts: Vec::new(), up_to: after.sequence };
+        let mut bytes = 0;
+        let whole = self.follow(after.sequence, |sequence, fact| {
+            let (first, last) = v1::decode_fact_stamps(fact)?;
+            if wanted(first, last) {
+                bytes += fact.len();
+                page.facts.push((sequence, fact.to_vec()));
+            }
+            page.up_to = sequence;
+            Ok(if bytes < bytes_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
         self.settle_unless(whole).await?;
-        Ok(Some(delivery))
+        Ok(Some(page))
     }
 
-    /// Shows the durable facts after a sequence, up to the bound of a page. Returns whether none was missing.
-    fn follow(&self, after: u64, mut show: impl FnMut(u64, &[u8]) -> Result<(), ReadError>) -> Result<bool, ReadError> {
+    /// Shows the durable facts after a sequence, up to the bound of a page or until it is told that it is enough. Returns
+    /// whether none was missing.
+    fn follow(
+        &self,
+        after: u64,
+        mut show: impl FnMut(u64, &[u8]) -> Result<ControlFlow<()>, ReadError>,
+    ) -> Result<bool, ReadError> {
         let durable = self.shared.durable();
         let (mut next, mut shown, mut whole) = (after + 1, 0, true);
         for row in self.engine.scan(Table::Log, self.packs_after(after)?, Direction::Forward) {
@@ -146,7 +171,9 @@ impl Projections {
                 }
                 shown += 1;
                 next = sequence + 1;
-                show(sequence, fact)?;
+                if show(sequence, fact)?.is_break() {
+                    return Ok(whole);
+                }
             }
         }
         Ok(whole && next > durable)

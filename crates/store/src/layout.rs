@@ -57,6 +57,11 @@ pub(crate) fn watermark(peer: NodeId) -> Vec<u8> {
     format!("peer/{peer}").into_bytes()
 }
 
+/// Meta: what others keep under a name.
+pub(crate) fn note(name: &str) -> Vec<u8> {
+    format!("note/{name}").into_bytes()
+}
+
 /// Log: the pack that begins with a sequence.
 pub(crate) fn log(sequence: u64) -> Vec<u8> {
     sequence.to_be_bytes().to_vec()

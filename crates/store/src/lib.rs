@@ -5,6 +5,7 @@
 //! - [`format`](mod@format): the format of what it holds, and migrations.
 //! - [`projections`]: the handle that readers and writers hold; [`pages`] and [`feed`] are more of its reads.
 //! - [`receiving`]: what a peer's facts come to.
+//! - [`notes`]: what others keep here by name.
 //! - [`writer`]: group commit, behind which stands the single commit door.
 //!
 //! The store does not know that there are peers: it takes facts at its door, and tells followers of its feed.
@@ -18,6 +19,7 @@ pub mod format;
 mod heads;
 mod layout;
 mod log;
+pub mod notes;
 pub mod options;
 pub mod pages;
 pub mod projections;

@@ -163,13 +163,16 @@ impl Projections {
         self.ask(Work::Receive(delivery), Patience::Wait).await
     }
 
-    async fn ask(&self, work: Work, patience: Patience) -> Result<Vec<Outcome>, WriteError> {
+    pub(crate) async fn ask(&self, work: Work, patience: Patience) -> Result<Vec<Outcome>, WriteError> {
         let reply = self.send(work, patience).await?;
         reply.await.map_err(|_| WriteError::Failed(self.shared.failure().unwrap_or(StoreFailure::Closed)))
     }
 
     async fn send(&self, work: Work, patience: Patience) -> Result<oneshot::Receiver<Vec<Outcome>>, WriteError> {
         self.format.check_writable()?;
+        if let Some(fence) = self.fence().filter(|_| work.is_of_a_client()) {
+            return Err(WriteError::Fenced(fence));
+        }
         let bytes = u32::try_from(work.bytes().min(QUEUE_BYTES_MAX)).expect("64 MiB fit 32 bits");
         let full = || WriteError::Overloaded { retry_after: OVERLOADED_RETRY };
         let closed = || WriteError::Failed(self.shared.failure().unwrap_or(StoreFailure::Closed));
@@ -413,7 +416,7 @@ impl Enqueued {
 
 /// What to do where the queue is full.
 #[derive(Clone, Copy)]
-enum Patience {
+pub(crate) enum Patience {
     None,
     Wait,
 }

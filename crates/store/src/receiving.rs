@@ -7,12 +7,14 @@
 
 use plimsoll_domain::id::{NodeId, TenantId};
 use plimsoll_domain::projection::{Fact, Projection, RefRows};
+use plimsoll_wire::record::RecordError;
 use plimsoll_wire::record::v1::{self, StoredFact, StoredWatermark};
 use plimsoll_wire::record::v2::StoredHead;
 
 use crate::door::{Accepted, Group, token_of};
 use crate::engine::Table;
 use crate::error::{ReadError, WriteError};
+use crate::feed::Position;
 use crate::layout;
 use crate::staging::Known;
 
@@ -29,6 +31,18 @@ pub struct Delivery {
     pub facts: Vec<(u64, StoredFact)>,
     /// Everything of the peer's feed from `after` up to here is in `facts`.
     pub up_to: u64,
+}
+
+impl Delivery {
+    /// Reads the facts of a page of a peer's feed that begins after `after`.
+    ///
+    /// # Errors
+    /// [`RecordError`]: one of them cannot be read.
+    pub fn read(after: Position, facts: &[(u64, Vec<u8>)], up_to: u64) -> Result<Self, RecordError> {
+        let facts = facts.iter().map(|(sequence, fact)| Ok((*sequence, v1::decode_fact(fact)?)));
+        let facts = facts.collect::<Result<_, RecordError>>()?;
+        Ok(Self { peer: after.node, incarnation: after.incarnation, after: after.sequence, facts, up_to })
+    }
 }
 
 impl Group<'_> {

@@ -1,6 +1,6 @@
 //! What the writer tells the readers: how far the disk has come, and the cursors that changed.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use plimsoll_domain::id::ArtifactId;
 use plimsoll_domain::projection::Token;
@@ -11,6 +11,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use tokio::sync::{Notify, watch};
 
 use crate::error::StoreFailure;
+use crate::notes::Fence;
 
 /// Waiters for one artifact share a bell with a thousandth of all others: a ring costs them one look at the cache.
 const BELLS: usize = 1_024;
@@ -101,6 +102,7 @@ pub(crate) struct Shared {
     pub(crate) cursors: Cache<Vec<u8>, Arc<Cursor>, CursorBytes, Hasher>,
     bells: Box<[Notify]>,
     hasher: Hasher,
+    fence: RwLock<Option<Fence>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -118,6 +120,7 @@ impl Shared {
             cursors: Cache::with(entries, cache_bytes, CursorBytes, hasher.clone(), DefaultLifecycle::default()),
             bells: (0..BELLS).map(|_| Notify::new()).collect(),
             hasher,
+            fence: RwLock::new(None),
         }
     }
 
@@ -144,6 +147,14 @@ impl Shared {
 
     pub(crate) fn failure(&self) -> Option<StoreFailure> {
         self.progress.borrow().failure
+    }
+
+    pub(crate) fn set_fence(&self, fence: Option<Fence>) {
+        *self.fence.write().unwrap_or_else(PoisonError::into_inner) = fence;
+    }
+
+    pub(crate) fn fence(&self) -> Option<Fence> {
+        *self.fence.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn durable(&self) -> u64 {

@@ -12,6 +12,7 @@ use plimsoll_domain::timestamp::UnixNanos;
 use crate::engine::memory::Memory;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{ReadError, StoreFailure, WriteError};
+use crate::feed::{FactPage, Position};
 use crate::options::Options;
 use crate::projections::Projections;
 use crate::writer::{Outcome, Post};
@@ -21,6 +22,7 @@ mod durability;
 mod faults;
 mod formats;
 mod hooked;
+mod notes;
 mod packs;
 mod reads;
 mod replicas;
@@ -68,6 +70,11 @@ impl Fixture {
 
     async fn accept(&self, draft: Draft) -> Accepted {
         self.post(draft).await.unwrap()
+    }
+
+    /// A page of all facts after a position.
+    async fn facts(&self, after: Position) -> Option<FactPage> {
+        self.projections.facts(after, usize::MAX, |_, _| true).await.unwrap()
     }
 
     async fn token(&self, id: &str) -> Option<Token> {

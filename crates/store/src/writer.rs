@@ -24,7 +24,7 @@ use plimsoll_domain::timestamp::UnixNanos;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::door::{Accepted, Door, Group, Room};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, Table};
 use crate::error::{StoreFailure, WriteError};
 use crate::options::{FreeBytes, Options};
 use crate::receiving::Delivery;
@@ -96,6 +96,8 @@ pub(crate) enum Work {
     Retire(TenantId, ArtifactId, Expectation),
     /// Facts of a peer.
     Receive(Delivery),
+    /// A note, by its key.
+    Note(Vec<u8>, Vec<u8>),
 }
 
 impl Work {
@@ -104,7 +106,13 @@ impl Work {
             Self::Submit(_, posts, _) => posts.len(),
             Self::Retire(..) => 1,
             Self::Receive(delivery) => delivery.facts.len(),
+            Self::Note(..) => 0,
         }
+    }
+
+    /// Whether it is a client's, and kept out by a fence.
+    pub(crate) const fn is_of_a_client(&self) -> bool {
+        matches!(self, Self::Submit(..) | Self::Retire(..))
     }
 
     /// About what the work occupies while it waits.
@@ -122,6 +130,7 @@ impl Work {
                 let facts = delivery.facts.iter().map(|(_, stored)| stored.fact.transition());
                 facts.map(|transition| transition.map_or(REQUEST_BYTES, of_transition)).sum()
             }
+            Self::Note(_, note) => REQUEST_BYTES + note.len(),
         }
     }
 
@@ -131,6 +140,7 @@ impl Work {
         match self {
             Self::Submit(_, posts, _) => posts.len() + self.bytes() / POST_BYTES_USUAL,
             Self::Retire(..) => RETIREMENT_WEIGHT,
+            Self::Note(..) => 1,
             Self::Receive(delivery) => {
                 let tombstones = delivery.facts.iter().filter(|(_, stored)| stored.fact.transition().is_none());
                 delivery.facts.len() + tombstones.count() * RETIREMENT_WEIGHT + self.bytes() / POST_BYTES_USUAL
@@ -175,6 +185,8 @@ impl Gauge {
 /// A committed group on its way to the syncer.
 struct Committed {
     sequence: u64,
+    /// Whether it has changed what no sequence tells.
+    has_notes: bool,
     changed: Changed,
     decided: Vec<Decided>,
 }
@@ -247,6 +259,7 @@ impl Writer {
         }
         let room = self.gauge.room(self.door.now());
         let mut group = self.door.group(room);
+        let has_notes = requests.iter().any(|request| matches!(request.work, Work::Note(..)));
         let decided = requests.into_iter().map(|request| Decided::by(&mut group, request)).collect();
         let (batch, changed) = group.finish();
         if let Err(error) = self.door.commit(batch) {
@@ -254,7 +267,7 @@ impl Writer {
             return ControlFlow::Continue(());
         }
         let sequence = self.door.sequence();
-        if let Err(unsent) = to_syncer.send(Committed { sequence, changed, decided }) {
+        if let Err(unsent) = to_syncer.send(Committed { sequence, has_notes, changed, decided }) {
             self.shared.fail(StoreFailure::Closed);
             answer_failed(unsent.0.decided, StoreFailure::Closed);
             return ControlFlow::Break(());
@@ -282,6 +295,10 @@ impl Decided {
             }
             Work::Retire(tenant, artifact, expectation) => vec![group.retire(&tenant, &artifact, &expectation)],
             Work::Receive(delivery) => group.receive(delivery),
+            Work::Note(key, note) => {
+                group.staging.put(Table::Meta, key, note);
+                Vec::new()
+            }
         };
         Self { reply, outcomes, _room: room }
     }
@@ -308,12 +325,13 @@ impl Syncer {
 
     fn sync(&self, groups: Vec<Committed>) {
         let newest = groups.last().map_or(0, |group| group.sequence);
+        let has_notes = groups.iter().any(|group| group.has_notes);
         let synced = match self.shared.failure() {
             Some(failure) => Err(failure),
-            None if newest == self.shared.durable() => Ok(()),
+            None if newest == self.shared.durable() && !has_notes => Ok(()),
             None => self.engine.sync().map_err(|error| fail(&self.shared, &error)),
         };
-        for Committed { sequence, changed, decided } in groups {
+        for Committed { sequence, changed, decided, .. } in groups {
             match synced {
                 Ok(()) => {
                     self.shared.publish(sequence, changed);

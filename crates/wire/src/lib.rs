@@ -5,9 +5,11 @@
 //! in one direction, fallible in the other: what comes in is parsed.
 //!
 //! - [`http`]: JSON of the HTTP API.
+//! - [`peer`]: frames between nodes.
 //! - [`problem`]: problem documents (RFC 9457), the one form of every error of the HTTP API.
 //! - [`record`]: values a store keeps on its disk.
 
 pub mod http;
+pub mod peer;
 pub mod problem;
 pub mod record;

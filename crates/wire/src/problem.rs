@@ -137,6 +137,10 @@ kinds! {
     NotReady = "not-ready", 503, "The node is not ready";
     /// The data directory is of an older format.
     MigrationPending = "migration-pending", 503, "The data directory awaits a migration";
+    /// The node's clock is far from its peers'.
+    ClockFenced = "clock-fenced", 503, "The node's clock is wrong";
+    /// A ref's key is unknown here, and some member could not be asked for it.
+    UnverifiableRef = "unverifiable-ref", 503, "Some member cannot be asked for the ref";
     /// The queue of writes, or the number of connections or streams, is at its bound.
     Overloaded = "overloaded", 503, "The node is overloaded";
     /// The disk failed; writes wait for a restart.

@@ -93,7 +93,7 @@ fn encode(schema: u8, body: &impl Serialize) -> Vec<u8> {
     value
 }
 
-/// Reads the first field of a body, and leaves the rest.
+/// Reads the first field of a body, or the first few as a tuple, and leaves the rest.
 fn decode_first<Field: DeserializeOwned>(schema: u8, value: &[u8]) -> Result<Field, RecordError> {
     Ok(bincode::serde::decode_from_slice(body_of(FORMAT_BINCODE_2, schema, value)?, configuration())?.0)
 }

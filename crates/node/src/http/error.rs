@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use plimsoll_domain::projection::{Invalid, Refusal};
 use plimsoll_store::error::{ReadError, StoreFailure, WriteError};
+use plimsoll_store::notes::Fence;
 use plimsoll_wire::problem::{self, Kind, Problem};
 
 /// A problem to answer with, and the headers that belong to it.
@@ -78,6 +79,8 @@ impl From<WriteError> for ApiError {
             WriteError::MigrationPending { .. } => {
                 Self::new(Kind::MigrationPending, detail).retry_after(OPERATOR_RETRY)
             }
+            WriteError::Fenced(Fence::Clock) => Self::new(Kind::ClockFenced, detail).retry_after(OPERATOR_RETRY),
+            WriteError::Fenced(Fence::Identity) => Self::new(Kind::NotReady, detail).retry_after(OPERATOR_RETRY),
             WriteError::Read(error) => error.into(),
             // A closed store did not say whether it had taken the write, so this is not "not ready", of which clients
             // may conclude that nothing has happened.

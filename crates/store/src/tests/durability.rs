@@ -221,7 +221,7 @@ async fn a_page_of_the_feed_waits_for_what_took_a_fact_away() {
         while engine.get(Table::Log, &layout::log(4)).unwrap().is_none() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let page = store.projections.facts(start);
+        let page = store.facts(start);
         let early = tokio::time::timeout(Duration::from_millis(50), page).await;
         gate.open();
         assert!(early.is_err(), "{early:?}");
@@ -229,7 +229,7 @@ async fn a_page_of_the_feed_waits_for_what_took_a_fact_away() {
     let all = async { tokio::join!(retire(), reading) };
     let (retired, ()) = tokio::time::timeout(Duration::from_secs(60), all).await.expect("the gate was opened");
     assert!(retired.is_ok());
-    let page = store.projections.facts(start).await.unwrap().unwrap();
+    let page = store.facts(start).await.unwrap();
     assert_eq!(page.facts.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [1, 3, 4]);
     assert_eq!(page.up_to, 4);
 }

@@ -9,7 +9,6 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::{Batch, Direction, KeyRange, Table};
-use crate::feed::Position;
 use crate::format::{Run, migrate};
 use crate::layout;
 use crate::staging::Staging;
@@ -240,7 +239,7 @@ async fn a_long_feed_is_told_whole_whichever_way_it_is_cut() {
         let (mut after, mut told) = (start, Vec::new());
         loop {
             let position = Position { sequence: after, ..store.projections.position() };
-            let delivery = store.projections.facts(position).await.unwrap().unwrap();
+            let delivery = store.facts(position).await.unwrap();
             if delivery.facts.is_empty() {
                 break;
             }
@@ -281,4 +280,24 @@ pub(super) fn as_of_version_1(engine: &Memory, tenant: &TenantId, id: &ArtifactI
     batch.remove(Table::Meta, layout::FINGERPRINT.to_vec());
     engine.commit(batch).unwrap();
     engine.sync().unwrap();
+}
+
+/// Who follows a feed may leave out what it has from elsewhere, and is told how far it is all the same.
+#[tokio::test]
+async fn a_page_holds_what_is_wanted_up_to_its_bytes() {
+    let store = Fixture::memory();
+    for at in 0..6 {
+        store.accept(draft("a", &format!("t-{at}"), "s")).await;
+    }
+    let start = Position { sequence: 0, ..store.projections.position() };
+    let all = store.facts(start).await.unwrap();
+    let half = v1::decode_fact_stamps(&all.facts[3].1).unwrap().0;
+    let later = store.projections.facts(start, usize::MAX, |first, _| first >= half).await.unwrap().unwrap();
+    assert_eq!((&later.facts[..], later.up_to), (&all.facts[3..], 6));
+    let none = store.projections.facts(start, usize::MAX, |_, _| false).await.unwrap().unwrap();
+    assert_eq!((none.facts.len(), none.up_to), (0, 6));
+    let bytes = all.facts[0].1.len() + 1;
+    let short = store.projections.facts(start, bytes, |_, _| true).await.unwrap().unwrap();
+    assert_eq!((&short.facts[..], short.up_to), (&all.facts[..2], 2));
+    store.close();
 }

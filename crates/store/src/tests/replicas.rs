@@ -8,7 +8,6 @@ use plimsoll_wire::record::v1::StoredFact;
 use proptest::prelude::*;
 
 use super::*;
-use crate::feed::Position;
 use crate::projections::Whole;
 use crate::receiving::Delivery;
 
@@ -117,7 +116,8 @@ impl Cluster {
         let (to, from) = (&self.stores[node].projections, &self.stores[peer].projections);
         let watermark = to.watermark(from.identity().node).unwrap();
         let start = Position { sequence: watermark.map_or(0, |watermark| watermark.sequence), ..from.position() };
-        let delivery = from.facts(start).await.unwrap().expect("it is a position of that feed");
+        let page = self.stores[peer].facts(start).await.expect("it is a position of that feed");
+        let delivery = Delivery::read(start, &page.facts, page.up_to).unwrap();
         let outcomes = to.receive(delivery.clone()).await.unwrap();
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
         assert_eq!(to.watermark(delivery.peer).unwrap().map_or(0, |watermark| watermark.sequence), delivery.up_to);
@@ -365,7 +365,7 @@ async fn a_position_of_another_feed_gets_no_facts() {
         Position { sequence: here.sequence + 1, ..here },
         Position { node: NodeId::new(1), ..here },
     ] {
-        assert_eq!(store.projections.facts(other).await.unwrap(), None, "{other}");
+        assert_eq!(store.facts(other).await, None, "{other}");
     }
 }
 

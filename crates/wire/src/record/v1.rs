@@ -313,6 +313,15 @@ pub fn decode_fact_tenant(value: &[u8]) -> Result<TenantId, RecordError> {
     Ok(TenantId::parse(decode_first::<String>(SCHEMA, value)?)?)
 }
 
+/// Reads a fact's first and last stamp, and leaves the rest: they tell who stamped it.
+///
+/// # Errors
+/// [`RecordError`]: the bytes do not begin as a fact of this version.
+pub fn decode_fact_stamps(value: &[u8]) -> Result<(Timestamp, Timestamp), RecordError> {
+    let (_tenant, first, last) = decode_first::<(String, StampV1, StampV1)>(SCHEMA, value)?;
+    Ok((first.into(), last.into()))
+}
+
 /// Writes a projection.
 #[must_use]
 pub fn encode_head(projection: &Projection, sequence: u64) -> Vec<u8> {

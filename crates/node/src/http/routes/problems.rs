@@ -38,15 +38,15 @@ macro_rules! problems {
 
 problems! {
     OfTransition: NotJson, SlowBody, MethodNotAllowed, UnknownPendingRef, TransitionConflict, ResolvedRefConflict,
-        ProjectionMoved, TooLarge, UnsupportedMediaType, InvalidField, MigrationPending, UnderReplicated, DiskFull,
-        QuotaExceeded;
-    OfBatch: SlowBody, MethodNotAllowed, UnsupportedMediaType, MigrationPending;
+        ProjectionMoved, TooLarge, UnsupportedMediaType, InvalidField, MigrationPending, ClockFenced, UnverifiableRef, UnderReplicated,
+        DiskFull, QuotaExceeded;
+    OfBatch: SlowBody, MethodNotAllowed, UnsupportedMediaType, MigrationPending, ClockFenced;
     OfCursor: NoSuchRoute, NotProjected, MethodNotAllowed, InvalidField, NotYetReplicated;
     OfArtifact: NoSuchRoute, NotProjected, MethodNotAllowed, InvalidField;
     OfListing: MethodNotAllowed;
     OfChanges: MethodNotAllowed, PositionGone;
     OfCursors: NotJson, SlowBody, MethodNotAllowed, TooLarge, UnsupportedMediaType, InvalidField;
-    OfRetirement: NoSuchRoute, NotProjected, MethodNotAllowed, ProjectionMoved, InvalidField, MigrationPending,
+    OfRetirement: NoSuchRoute, NotProjected, MethodNotAllowed, ProjectionMoved, InvalidField, MigrationPending, ClockFenced,
         DiskFull;
 }
 

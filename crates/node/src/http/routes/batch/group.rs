@@ -171,6 +171,7 @@ const fn is_of_the_whole_group(error: &WriteError) -> bool {
         WriteError::Overloaded { .. }
             | WriteError::DiskFull { .. }
             | WriteError::MigrationPending { .. }
+            | WriteError::Fenced(_)
             | WriteError::Failed(_)
     )
 }

@@ -1,0 +1,58 @@
+//! Notes: small values that others keep in the store under a name of theirs, and the fence they may put around it.
+//!
+//! The store does not look into a note: what it says, and in which version, is for whoever wrote it.
+
+use crate::engine::Table;
+use crate::error::{ReadError, WriteError};
+use crate::layout;
+use crate::projections::{Patience, Projections};
+use crate::writer::Work;
+
+/// The most bytes of a note.
+pub const NOTE_BYTES_MAX: usize = 128 << 10;
+
+/// Why clients' writes are turned away, though the store could take them. Peers' facts are merged all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fence {
+    /// This node's clock is wrong: what it stamps would decide over what others stamp.
+    Clock,
+    /// Another node has this node's identity: the stamps of the two cannot be told apart.
+    Identity,
+}
+
+impl Projections {
+    /// What is noted under a name.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(self.engine.get(Table::Meta, &layout::note(name))?)
+    }
+
+    /// Notes something under a name, in place of what was noted there: returns once it is on the disk.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    ///
+    /// # Panics
+    /// If the note is longer than [`NOTE_BYTES_MAX`].
+    pub async fn set_note(&self, name: &str, note: Vec<u8>) -> Result<(), WriteError> {
+        assert!(note.len() <= NOTE_BYTES_MAX, "a note has at most {NOTE_BYTES_MAX} bytes");
+        self.ask(Work::Note(layout::note(name), note), Patience::Wait).await?;
+        match self.progress().failure {
+            Some(failure) => Err(WriteError::Failed(failure)),
+            None => Ok(()),
+        }
+    }
+
+    /// Turns clients' writes away from now on, or takes them again.
+    pub fn set_fence(&self, fence: Option<Fence>) {
+        self.shared.set_fence(fence);
+    }
+
+    /// Why clients' writes are turned away, if they are.
+    #[must_use]
+    pub fn fence(&self) -> Option<Fence> {
+        self.shared.fence()
+    }
+}
