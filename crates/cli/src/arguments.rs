@@ -15,6 +15,7 @@ use crate::exit;
 use crate::migrate::MigrateArguments;
 use crate::printer::Format;
 use crate::serve::ServeArguments;
+use crate::tls::TlsCommand;
 
 /// How far has each artifact come? Ask any node, and move it on from any node.
 ///
@@ -130,6 +131,9 @@ Examples:
   $ plimsoll dev
   $ plimsoll dev --data-dir ./plimsoll-dev --engine redb")]
     Dev(DevArguments),
+    /// Make the certificates by which nodes know one another, and look at them
+    #[command(subcommand)]
+    Tls(TlsCommand),
     /// What asks a node.
     #[command(flatten)]
     Data(DataCommand),
@@ -351,6 +355,9 @@ mod tests {
             &["plimsoll", "list", "--timeout", "0"],
             &["plimsoll", "list", "--limit", "0"],
             &["plimsoll", "post", "f", "--if-match", "t", "--if-not-projected"],
+            &["plimsoll", "tls"],
+            &["plimsoll", "tls", "ca", "--out", "d", "--days", "0"],
+            &["plimsoll", "tls", "node", "--ca", "d", "--out", "d"],
             &["plimsoll", "launch"],
         ] {
             assert_eq!(Arguments::try_parse_from(line).unwrap_err().exit_code(), 2, "{line:?}");

@@ -24,7 +24,7 @@ use crate::dev;
 use crate::failure::Failure;
 use crate::import;
 use crate::printer::Printer;
-use crate::{migrate, serve};
+use crate::{migrate, serve, tls};
 
 /// Somebody waits for the prompt, or a script that reads exit code 3: a node that is not there is given a few seconds,
 /// one that says when to come back a minute.
@@ -43,6 +43,7 @@ pub(crate) fn run(arguments: &Arguments, printer: &mut Printer) -> Result<(), Fa
         Command::Serve(arguments) => serve::serve(arguments, printer),
         Command::Dev(arguments) => dev::dev(arguments, printer),
         Command::Migrate(arguments) => migrate::migrate(arguments, printer),
+        Command::Tls(command) => tls::tls(command, printer),
         Command::Bench(bench) => bench::run(bench, global, printer),
         Command::Data(command) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -16,6 +16,7 @@ mod migrate;
 mod printer;
 mod serve;
 mod telemetry;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -121,7 +121,8 @@ impl Environment {
 }
 
 /// The system's clock; what lies before 1970 or after 2554 is taken to the nearest of the two.
-fn system_time() -> UnixNanos {
+#[must_use]
+pub fn system_time() -> UnixNanos {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixNanos::new(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -4,6 +4,7 @@
 //! - [`environment`]: everything of the world outside that a node sees: time, chance, disk, network.
 //! - [`migration`]: brings a data directory to the current format.
 //! - [`node`]: starts and stops a node over the two.
+//! - [`tls`]: the certificates nodes show one another.
 //!
 //! There is no global state, so any number of nodes run in one process. The node does not know how the process logs,
 //! which signals it takes, or what its runtime is: that is its owner's.
@@ -19,6 +20,7 @@ mod rate;
 mod tasks;
 
 pub use http::openapi;
+pub use plimsoll_cluster::tls;
 pub use plimsoll_store::directory::EngineKind;
 pub use plimsoll_store::format::{Migration, Run};
 pub use rate::Rate;
