@@ -1,5 +1,32 @@
 //! Every conversation between nodes.
 //!
-//! - [`tls`]: certificates: whom a node believes, and how it shows who it is.
+//! - [`cluster`]: a node's part in its cluster, and all that others ask it.
+//! - [`status`]: what it can tell of it.
+//! - [`tls`] and [`security`]: certificates: whom a node believes, and how it shows who it is.
+//! - [`net`]: the seams to the network.
+//!
+//! Behind them: `keeper` makes connections (`link`) and `server` takes them; `roster` holds who the members are, and
+//! `membership` finds out who is alive; `plan` says who follows whose feed, `feed` tells one, `follow` takes it over;
+//! `joining` says when a node has caught up.
 
+pub mod cluster;
+mod context;
+mod counters;
+mod feed;
+mod follow;
+mod joining;
+mod keeper;
+mod link;
+mod membership;
+pub mod net;
+mod plan;
+mod roster;
+pub mod security;
+mod server;
+pub mod status;
 pub mod tls;
+
+pub use roster::Liveness;
+
+#[cfg(test)]
+mod tests;

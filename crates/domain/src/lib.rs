@@ -6,9 +6,11 @@
 //!
 //! - [`id`]: the names of things, each a type that cannot be wrong.
 //! - [`timestamp`] and [`clock`]: hybrid logical time.
+//! - [`skew`]: how far apart clocks are.
 //! - [`projection`]: transitions, the facts they become, and the projection folded from them.
 
 pub mod clock;
 pub mod id;
 pub mod projection;
+pub mod skew;
 pub mod timestamp;

@@ -547,5 +547,61 @@ pub fn decode_upstream(frame: &[u8]) -> Result<Upstream, FrameError> {
     decode(FIRST, frame)
 }
 
+/// What a node keeps of its cluster across restarts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The cluster its data directory is of.
+    pub cluster: ClusterName,
+    /// How often the directory has been started.
+    pub generation: u64,
+    /// Whether it has had all its peers had when it joined.
+    pub joined: bool,
+    /// Whom it knows; itself, where it has left.
+    pub roster: Vec<RosterEntry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptV1 {
+    cluster: String,
+    generation: u64,
+    joined: bool,
+    roster: Vec<(MemberV1, bool)>,
+}
+
+/// Writes what is kept, with its length.
+#[must_use]
+pub fn encode_kept(kept: &Kept) -> Vec<u8> {
+    let Kept { cluster, generation, joined, roster: entries } = kept;
+    let cluster = cluster.as_str().to_owned();
+    encode(FIRST, &KeptV1 { cluster, generation: *generation, joined: *joined, roster: roster(entries) })
+}
+
+/// Reads what was kept.
+///
+/// # Errors
+/// [`FrameError`].
+pub fn decode_kept(frame: &[u8]) -> Result<Kept, FrameError> {
+    let KeptV1 { cluster, generation, joined, roster } = decode(FIRST, frame)?;
+    let cluster = ClusterName::parse(cluster).map_err(FrameError::text("cluster"))?;
+    Ok(Kept { cluster, generation, joined, roster: parse_roster(roster)? })
+}
+
+/// Datagrams of the membership protocol, each opaque here.
+pub type Datagrams = Vec<Vec<u8>>;
+
+/// Writes datagrams, with their length.
+#[must_use]
+pub fn encode_datagrams(datagrams: &Datagrams) -> Vec<u8> {
+    encode(FIRST, datagrams)
+}
+
+/// Reads datagrams.
+///
+/// # Errors
+/// [`FrameError`].
+pub fn decode_datagrams(frame: &[u8]) -> Result<Datagrams, FrameError> {
+    decode(FIRST, frame)
+}
+
 /// The versions of the conversation this software speaks.
 pub const SPOKEN: Versions = Versions { oldest: super::OLDEST, newest: NEWEST };

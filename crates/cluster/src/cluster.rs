@@ -1,0 +1,279 @@
+//! A node's part in its cluster: started beside the store, asked by the node.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_domain::id::{ClusterName, Region};
+use plimsoll_domain::skew;
+use plimsoll_store::error::{ReadError, WriteError};
+use plimsoll_store::notes::Fence;
+use plimsoll_store::options::WallClock;
+use plimsoll_store::projections::Projections;
+use plimsoll_wire::peer::FrameError;
+use plimsoll_wire::peer::Frames;
+use plimsoll_wire::peer::v1::{Kept, Member, Versions, decode_kept, encode_kept};
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::context::Context;
+use crate::counters::Counters;
+use crate::membership::{self, INPUTS_MAX, Input};
+use crate::net::{Connector, Listener};
+use crate::roster::Roster;
+use crate::security::Security;
+use crate::{joining, keeper, server};
+
+/// The note of what a node keeps of its cluster.
+const KEPT: &str = "cluster";
+
+/// How often a node compares its clock with its peers'.
+const FENCE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What a node is told of its cluster.
+#[derive(Debug, Clone)]
+pub struct ClusterOptions {
+    /// The cluster: nodes of another one are turned away.
+    pub cluster: ClusterName,
+    /// Where this node is.
+    pub region: Region,
+    /// Where peers reach it: `<host>:<port>`; `None` for the address it listens on.
+    pub advertise: Option<String>,
+    /// Where clients reach it: `<host>:<port>`.
+    pub http: String,
+    /// Whom to call first, each `<host>:<port>`.
+    pub seeds: Vec<String>,
+    /// The longest time between two signs of life, and so the age of what an idle node knows.
+    pub pulse: Duration,
+    /// How far clocks may be apart.
+    pub drift_max: Duration,
+    /// The versions of the peer protocol to speak; other than [`plimsoll_wire::peer::v1::SPOKEN`] only to try an upgrade.
+    pub versions: Versions,
+    /// The version of the software, for people.
+    pub software: String,
+}
+
+/// The way to the peers.
+pub struct Surroundings {
+    /// Where peers call.
+    pub listener: Box<dyn Listener>,
+    /// The way to them.
+    pub connector: Arc<dyn Connector>,
+    /// How connections are protected.
+    pub security: Security,
+    /// The wall clock.
+    pub wall_clock: WallClock,
+    /// What is drawn from: another one at each start.
+    pub seed: u64,
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Surroundings").field("security", &self.security).finish_non_exhaustive()
+    }
+}
+
+/// A node cannot be part of a cluster.
+#[derive(Debug, Error)]
+pub enum ClusterError {
+    /// Without certificates anybody who reaches the port could read and write everything.
+    #[error(
+        "the peer port listens on {address}, which others can reach, and has no certificates: give --tls DIR (see \
+         `plimsoll tls`), or a loopback address"
+    )]
+    Unprotected {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The listener does not know its address.
+    #[error("cannot tell the address of the peer port: {0}")]
+    Address(#[source] io::Error),
+    /// The data directory is of another cluster.
+    #[error("the data directory is of the cluster {kept:?}, and the node is told to be of {told:?}")]
+    OtherCluster {
+        /// The one it is of.
+        kept: ClusterName,
+        /// The one it is told.
+        told: ClusterName,
+    },
+    /// What was kept of the cluster cannot be read.
+    #[error("what the data directory keeps of its cluster cannot be read: {0}")]
+    Kept(#[from] FrameError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The store cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    pub(crate) context: Arc<Context>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Cluster").field("node", &self.context.node()).finish_non_exhaustive()
+    }
+}
+
+/// The tasks of a cluster. Dropping it ends them.
+#[derive(Debug)]
+pub struct ClusterTasks {
+    tasks: JoinSet<()>,
+}
+
+impl ClusterTasks {
+    /// Ends all of them, and waits until they have let go of the store.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+impl Cluster {
+    /// Makes a node part of its cluster: it listens for peers when this returns, and calls them from then on.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn start(
+        options: ClusterOptions,
+        projections: Projections,
+        surroundings: Surroundings,
+    ) -> Result<(Self, ClusterTasks), ClusterError> {
+        let Surroundings { listener, connector, security, wall_clock, seed } = surroundings;
+        let address = listener.local_addr().map_err(ClusterError::Address)?;
+        if !security.allows(address) {
+            return Err(ClusterError::Unprotected { address });
+        }
+        let kept = Self::kept(&projections, &options.cluster)?;
+        let here = here(&options, &projections, address, kept.generation + 1);
+        let roster = Roster::new(here, kept.roster);
+        let (membership, inputs) = mpsc::channel(INPUTS_MAX);
+        let context = Arc::new(Context {
+            cluster: options.cluster,
+            instance: seed,
+            pulse: options.pulse,
+            drift_max: options.drift_max,
+            projections,
+            roster,
+            membership,
+            wall_clock,
+            connector,
+            security,
+            cut: watch::Sender::new(false),
+            ready: watch::Sender::new(false),
+            leaving: watch::Sender::new(false),
+            turned_away: watch::Sender::new(None),
+            counters: Counters::default(),
+        });
+        keep(&context, kept.joined).await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(server::serve(Arc::clone(&context), listener));
+        tasks.spawn(membership::run(Arc::clone(&context), inputs, seed));
+        tasks.spawn(keeper::keep(Arc::clone(&context), options.seeds.clone()));
+        tasks.spawn(keep_roster(Arc::clone(&context)));
+        tasks.spawn(watch_clocks(Arc::clone(&context)));
+        tasks.spawn(joining::run(Arc::clone(&context), kept.joined, !options.seeds.is_empty()));
+        Ok((Self { context }, ClusterTasks { tasks }))
+    }
+
+    fn kept(projections: &Projections, told: &ClusterName) -> Result<Kept, ClusterError> {
+        let Some(note) = projections.note(KEPT)? else {
+            return Ok(Kept { cluster: told.clone(), generation: 0, joined: false, roster: Vec::new() });
+        };
+        let kept = decode_kept(Frames::only(&note)?)?;
+        if kept.cluster != *told {
+            return Err(ClusterError::OtherCluster { kept: kept.cluster, told: told.clone() });
+        }
+        Ok(kept)
+    }
+
+    /// Cuts this node off from its peers, or ends that: what a test of one's own topology needs.
+    pub fn set_cut(&self, is_cut: bool) {
+        tracing::warn!(is_cut, "the node cuts itself off from its peers, or ends that");
+        self.context.cut.send_replace(is_cut);
+    }
+
+    /// Tells the others that this node leaves for good. It is no member any more, and may come back only as a new one.
+    pub async fn leave(&self) {
+        self.context.leaving.send_replace(true);
+        // Whoever does not hear it sees the node go down.
+        let _ = self.context.membership.send(Input::Leave).await;
+    }
+}
+
+fn here(options: &ClusterOptions, projections: &Projections, listens: SocketAddr, generation: u64) -> Member {
+    let identity = projections.identity();
+    Member {
+        node: identity.node,
+        incarnation: identity.incarnation,
+        generation,
+        region: options.region.clone(),
+        peer: options.advertise.clone().unwrap_or_else(|| listens.to_string()),
+        http: options.http.clone(),
+        software: options.software.clone(),
+        versions: options.versions,
+    }
+}
+
+/// Writes down what is to be known after a restart.
+pub(crate) async fn keep(context: &Context, joined: bool) -> Result<(), WriteError> {
+    let here = context.roster.here();
+    let entries = context.roster.entries();
+    let others = entries.into_iter().filter(|entry| entry.member.node != here.node);
+    let kept = Kept { cluster: context.cluster.clone(), generation: here.generation, joined, roster: others.collect() };
+    context.projections.set_note(KEPT, encode_kept(&kept)).await
+}
+
+/// Keeps the roster on the disk as it changes.
+async fn keep_roster(context: Arc<Context>) {
+    let mut changed = context.roster.watch();
+    let mut written = (context.roster.entries(), *context.ready.borrow());
+    let mut ready = context.ready.subscribe();
+    loop {
+        let now = (context.roster.entries(), *ready.borrow_and_update());
+        if now != written {
+            match keep(&context, now.1).await {
+                Ok(()) => written = now,
+                Err(error) => {
+                    tracing::warn!(%error, "the roster cannot be kept");
+                    sleep(FENCE_INTERVAL).await;
+                }
+            }
+        }
+        tokio::select! {
+            changed = changed.changed() => if changed.is_err() { return },
+            changed = ready.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Fences the node while its clock is off, and lets it go on when it is right again.
+async fn watch_clocks(context: Arc<Context>) {
+    loop {
+        sleep(FENCE_INTERVAL).await;
+        let offsets = context.roster.view(|peers| {
+            let connected = peers.values().filter(|peer| peer.link.is_some());
+            connected.filter_map(|peer| peer.offset()).map(|offset| offset.nanos).collect::<Vec<_>>()
+        });
+        let is_off = skew::is_fenced(offsets.clone(), context.drift_max);
+        match (context.projections.fence(), is_off) {
+            (None, true) => {
+                let ahead_ms = skew::median(offsets).unwrap_or_default() / -1_000_000;
+                tracing::error!(ahead_ms, "this node's clock is off the median of its peers': it takes no writes");
+                context.projections.set_fence(Some(Fence::Clock));
+            }
+            (Some(Fence::Clock), false) => {
+                tracing::info!("this node's clock agrees with its peers' again: it takes writes");
+                context.projections.set_fence(None);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What every task of a cluster shares.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_domain::id::{ClusterName, NodeId};
+use plimsoll_store::notes::Fence;
+use plimsoll_store::options::WallClock;
+use plimsoll_store::projections::Projections;
+use plimsoll_wire::peer::v1::{Hello, Refusal, Versions};
+use tokio::sync::{mpsc, watch};
+
+use crate::counters::Counters;
+use crate::membership::Input;
+use crate::net::Connector;
+use crate::roster::Roster;
+use crate::security::Security;
+
+/// What every task of a cluster shares.
+pub(crate) struct Context {
+    pub(crate) cluster: ClusterName,
+    /// Drawn at each start.
+    pub(crate) instance: u64,
+    /// The longest time between two signs of life.
+    pub(crate) pulse: Duration,
+    pub(crate) drift_max: Duration,
+    pub(crate) projections: Projections,
+    pub(crate) roster: Roster,
+    pub(crate) membership: mpsc::Sender<Input>,
+    pub(crate) wall_clock: WallClock,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) security: Security,
+    /// Whether the node cuts itself off, for a test.
+    pub(crate) cut: watch::Sender<bool>,
+    /// Whether this node has what its peers had when it came.
+    pub(crate) ready: watch::Sender<bool>,
+    /// Whether the node leaves.
+    pub(crate) leaving: watch::Sender<bool>,
+    /// Why this node is no member any more, if a peer said so.
+    pub(crate) turned_away: watch::Sender<Option<Refusal>>,
+    pub(crate) counters: Counters,
+}
+
+impl Context {
+    /// The time on the wall, in nanoseconds since 1970.
+    pub(crate) fn now(&self) -> u64 {
+        (self.wall_clock)().get()
+    }
+
+    pub(crate) fn node(&self) -> NodeId {
+        self.roster.here().node
+    }
+
+    /// What this node says of itself.
+    pub(crate) fn hello(&self) -> Hello {
+        Hello {
+            cluster: self.cluster.clone(),
+            instance: self.instance,
+            member: self.roster.here().clone(),
+            roster: self.roster.entries(),
+        }
+    }
+
+    /// Whether to talk to who says this of itself, and in which version.
+    pub(crate) fn meet(&self, hello: &Hello) -> Result<u16, Refusal> {
+        let here = self.roster.here();
+        if hello.cluster != self.cluster {
+            return Err(Refusal::OtherCluster { cluster: self.cluster.to_string() });
+        }
+        if hello.instance == self.instance {
+            return Err(Refusal::Yourself);
+        }
+        if hello.member.node == here.node {
+            self.fence_identity(&hello.member.peer);
+            return Err(Refusal::SameNode);
+        }
+        self.roster.admits(hello.member.node)?;
+        let Versions { oldest, newest } = here.versions;
+        here.versions.common(hello.member.versions).ok_or(Refusal::NoCommonVersion { oldest, newest })
+    }
+
+    /// Takes over whom a peer knows, and that it is there.
+    pub(crate) fn met(&self, hello: Hello) {
+        let Hello { member, roster, .. } = hello;
+        let node = member.node;
+        let itself = plimsoll_wire::peer::v1::RosterEntry { member, gone: false };
+        // What a member says of itself now counts, however often a copy of it was started.
+        self.roster.merge(std::iter::once(itself).chain(roster));
+        let now = self.now();
+        self.roster.note(node, |peer| peer.last_seen = now);
+    }
+
+    /// Two nodes with one identity stamp the same: neither may go on.
+    pub(crate) fn fence_identity(&self, other: &str) {
+        if self.projections.fence() != Some(Fence::Identity) {
+            tracing::error!(
+                other,
+                "another node has this node's id: one data directory is a copy of the other; writes are refused until one of \
+                 them is stopped and this one restarted"
+            );
+        }
+        self.projections.set_fence(Some(Fence::Identity));
+    }
+}

@@ -1,0 +1,188 @@
+//! Telling this node's feed to a follower.
+//!
+//! Nothing is queued for a follower: the log is the queue, and the follower's place in it is all there is of it in memory.
+//! A page is read when HTTP/2 has room for it, so a slow follower reads old pages late and costs nothing else.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::channel::Sender;
+use plimsoll_domain::id::NodeId;
+use plimsoll_domain::projection::Fingerprint;
+use plimsoll_domain::timestamp::Timestamp;
+use plimsoll_store::feed::Position;
+use plimsoll_wire::peer::v1::{
+    Downstream, Echo, Follow, Page, Pulse, Relayed, Wanted, decode_upstream, encode_downstream,
+};
+use tokio::time::{Instant, sleep_until};
+
+use crate::context::Context;
+use crate::link::{FrameReader, LinkError};
+use crate::plan::is_wanted;
+
+/// A page has about so many bytes at most: a few round trips' worth of a fast line, and little to lose.
+const PAGE_BYTES_MAX: usize = 256 << 10;
+
+/// The first signs of life follow each other fast, so that clocks are compared soon; then each time later, up to the usual.
+const PULSE_FIRST: Duration = Duration::from_millis(50);
+
+/// Tells the feed until either side ends it.
+pub(crate) async fn tell(
+    context: &Context,
+    follower: NodeId,
+    version: u16,
+    follow: Follow,
+    reader: FrameReader,
+    sender: Sender<Bytes>,
+) -> Result<(), LinkError> {
+    let heard = Mutex::new(None);
+    let teller = Teller::new(context, version, follow, sender, &heard);
+    tokio::select! {
+        told = teller.tell() => told,
+        ended = listen(context, follower, reader, &heard) => ended,
+    }
+}
+
+/// Takes note of how far the follower is.
+async fn listen(
+    context: &Context,
+    follower: NodeId,
+    mut reader: FrameReader,
+    heard: &Mutex<Option<Echo>>,
+) -> Result<(), LinkError> {
+    while let Some(frame) = reader.next().await? {
+        let upstream = decode_upstream(&frame)?;
+        let received = context.now();
+        *heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Echo { sent: upstream.clock, received });
+        context.roster.note(follower, |peer| peer.last_seen = received);
+        context.roster.acknowledge(follower, upstream.sequence);
+    }
+    Ok(())
+}
+
+struct Teller<'a> {
+    context: &'a Context,
+    version: u16,
+    wanted: Wanted,
+    /// Where it was asked to begin.
+    asked: Position,
+    sender: Sender<Bytes>,
+    heard: &'a Mutex<Option<Echo>>,
+    /// The facts of this node, as last told.
+    facts: Option<Fingerprint>,
+    /// What is passed on once the feed is told up to the sequence beside it.
+    relayed: Option<(u64, Vec<Relayed>)>,
+}
+
+impl<'a> Teller<'a> {
+    fn new(
+        context: &'a Context,
+        version: u16,
+        follow: Follow,
+        sender: Sender<Bytes>,
+        heard: &'a Mutex<Option<Echo>>,
+    ) -> Self {
+        let here = context.projections.position();
+        let asked = Position { node: here.node, incarnation: follow.incarnation, sequence: follow.after };
+        Self { context, version, wanted: follow.wanted, asked, sender, heard, facts: None, relayed: None }
+    }
+
+    async fn tell(mut self) -> Result<(), LinkError> {
+        let projections = &self.context.projections;
+        let mut progress = projections.watch_progress();
+        let mut at = self.begin().await?;
+        let mut interval = PULSE_FIRST.min(self.context.pulse);
+        let mut due = Instant::now();
+        loop {
+            let durable = progress.borrow_and_update().durable;
+            while at.sequence < durable {
+                at = self.page(at).await?;
+            }
+            if Instant::now() >= due {
+                self.pulse(at).await?;
+                interval = (interval * 2).min(self.context.pulse);
+                due = Instant::now() + interval;
+            }
+            tokio::select! {
+                changed = progress.changed() => if changed.is_err() { return Ok(()) },
+                () = sleep_until(due) => {}
+            }
+        }
+    }
+
+    /// Tells where the feed begins: where it was asked to, or from its first fact, if that place is not known.
+    async fn begin(&mut self) -> Result<Position, LinkError> {
+        let here = self.context.projections.position();
+        let at = if self.context.projections.knows(self.asked) { self.asked } else { Position { sequence: 0, ..here } };
+        self.send(&Downstream::Begins { incarnation: at.incarnation, after: at.sequence }).await?;
+        Ok(at)
+    }
+
+    /// Tells the next page, if there is anything on it that is wanted. Returns where it ends.
+    async fn page(&mut self, at: Position) -> Result<Position, LinkError> {
+        let clock = self.context.now();
+        let (wanted, node) = (&self.wanted, at.node);
+        let is_wanted = |first: Timestamp, last: Timestamp| is_wanted(wanted, node, [first.node, last.node]);
+        let page = match self.context.projections.facts(at, PAGE_BYTES_MAX, is_wanted).await {
+            Ok(Some(page)) => page,
+            Ok(None) => return Err(LinkError::Unexpected("a place in the feed that is not known any more")),
+            Err(error) => {
+                tracing::error!(%error, "the feed cannot be read");
+                return Err(LinkError::Ended);
+            }
+        };
+        let reached = Position { sequence: page.up_to, ..at };
+        if !page.facts.is_empty() {
+            self.context.counters.facts_sent.add(page.facts.len());
+            let page = Page { after: at.sequence, up_to: page.up_to, clock, facts: page.facts };
+            self.send(&Downstream::Page(page)).await?;
+        }
+        Ok(reached)
+    }
+
+    async fn pulse(&mut self, at: Position) -> Result<(), LinkError> {
+        let clock = self.context.now();
+        let fingerprint = self.context.projections.fingerprint().ok();
+        let changed = fingerprint.filter(|fingerprint| self.facts != Some(*fingerprint));
+        self.facts = fingerprint.or(self.facts);
+        let pulse = Pulse {
+            sequence: at.sequence,
+            clock,
+            echo: self.heard.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            facts: changed.map(|fingerprint| (fingerprint.count, fingerprint.sum)),
+            ready: *self.context.ready.borrow(),
+            relayed: self.relayed(at),
+        };
+        self.send(&Downstream::Pulse(pulse)).await
+    }
+
+    /// What this node has of those its neighbours do not follow. It is passed on once everything it rests on has been told:
+    /// what is here of others now stands in this node's feed up to now.
+    fn relayed(&mut self, at: Position) -> Vec<Relayed> {
+        let Wanted::AllBut(left_out) = &self.wanted else { return Vec::new() };
+        let told = self.relayed.take_if(|(sequence, _)| *sequence <= at.sequence).map(|(_, relayed)| relayed);
+        if self.relayed.is_none() {
+            let taken = self.context.roster.view(|peers| {
+                let known = peers.values().filter(|peer| {
+                    peer.taken.sequence > 0 && peer.as_of > 0 && !left_out.contains(&peer.entry.member.node)
+                });
+                let relayed = known.map(|peer| Relayed {
+                    node: peer.entry.member.node,
+                    incarnation: peer.taken.incarnation,
+                    sequence: peer.taken.sequence,
+                    clock: peer.as_of,
+                });
+                relayed.collect()
+            });
+            self.relayed = Some((self.context.projections.position().sequence, taken));
+        }
+        told.unwrap_or_default()
+    }
+
+    async fn send(&mut self, frame: &Downstream) -> Result<(), LinkError> {
+        let bytes = encode_downstream(self.version, frame);
+        self.context.counters.bytes_sent.add(bytes.len());
+        self.sender.send_data(Bytes::from(bytes)).await.map_err(|_| LinkError::Ended)
+    }
+}

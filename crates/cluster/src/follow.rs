@@ -1,0 +1,259 @@
+//! Following a peer's feed: its pages go to the store, and how far that is goes back.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::channel::Sender;
+use plimsoll_domain::id::NodeId;
+use plimsoll_domain::skew::RoundTrip;
+use plimsoll_store::error::WriteError;
+use plimsoll_store::feed::Position;
+use plimsoll_store::receiving::Delivery;
+use plimsoll_store::writer::Outcome;
+use plimsoll_wire::peer::v1::{
+    Downstream, Follow, Page, Pulse, Relayed, Upstream, Wanted, decode_downstream, encode_follow, encode_upstream,
+};
+use tokio::time::{Instant, sleep_until};
+
+use crate::context::Context;
+use crate::link::{FrameReader, Link, LinkError};
+use crate::roster::{Taken, Told};
+
+/// Pages at the writer at a time: one that is synced, one that is decided, one that waits for that.
+const PAGES_IN_FLIGHT_MAX: usize = 3;
+
+/// So many signs of life may be missing before the peer is taken to be gone.
+const PULSES_MISSED_MAX: u32 = 3;
+
+/// How often a sign of life is answered once the clocks have been compared a few times, so that they go on being compared.
+const ECHO_EVERY: u64 = 8;
+const ECHOES_FIRST: u64 = 6;
+
+/// Why a feed is followed no further.
+#[derive(Debug)]
+pub(crate) enum Parted {
+    /// The conversation failed, or the peer has fallen silent.
+    Link(LinkError),
+    /// A fact of it cannot be taken over now.
+    Store(WriteError),
+}
+
+impl From<LinkError> for Parted {
+    fn from(error: LinkError) -> Self {
+        Self::Link(error)
+    }
+}
+
+type Receiving = Pin<Box<dyn Future<Output = Result<Vec<Outcome>, WriteError>> + Send>>;
+
+/// Follows a peer's feed until something ends it.
+pub(crate) async fn follow(context: &Context, link: &Link, peer: NodeId, wanted: Wanted) -> Parted {
+    match Follower::begin(context, link, peer, wanted).await {
+        Ok(follower) => follower.run().await,
+        Err(parted) => parted,
+    }
+}
+
+struct Follower<'a> {
+    context: &'a Context,
+    peer: NodeId,
+    sender: Sender<Bytes>,
+    reader: FrameReader,
+    /// How far the feed has come in.
+    at: Position,
+    /// What is at the writer, oldest first, with what is true once it is there.
+    in_flight: VecDeque<(Receiving, Reached)>,
+    pulses: u64,
+}
+
+/// What is true once a page is on the disk.
+#[derive(Clone, Copy)]
+struct Reached {
+    sequence: u64,
+    /// The peer's clock when nothing more was to be told.
+    clock: Option<u64>,
+    /// Whether the peer is told at once.
+    is_told: bool,
+}
+
+impl<'a> Follower<'a> {
+    async fn begin(context: &'a Context, link: &Link, peer: NodeId, wanted: Wanted) -> Result<Self, Parted> {
+        let stored = context.projections.watermark(peer).map_err(|error| Parted::Store(error.into()))?;
+        let (incarnation, after) = stored.map_or((0, 0), |stored| (stored.incarnation, stored.sequence));
+        let frame = encode_follow(&Follow { incarnation, after, wanted });
+        let (sender, reader) = link.converse_after("feed", frame).await?;
+        let mut follower = Self {
+            context,
+            peer,
+            sender,
+            reader,
+            at: Position { node: peer, incarnation, sequence: after },
+            in_flight: VecDeque::new(),
+            pulses: 0,
+        };
+        match follower.next().await? {
+            Downstream::Begins { incarnation, after } => {
+                follower.at = Position { node: peer, incarnation, sequence: after };
+                context.roster.note(peer, |peer| peer.taken = Taken { incarnation, sequence: after });
+                Ok(follower)
+            }
+            _ => Err(LinkError::Unexpected("a feed that does not say where it begins").into()),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Downstream, LinkError> {
+        let frame = self.reader.next().await?.ok_or(LinkError::Ended)?;
+        self.context.counters.bytes_received.add(frame.len());
+        Ok(decode_downstream(&frame)?)
+    }
+
+    async fn run(mut self) -> Parted {
+        let silence = self.context.pulse * PULSES_MISSED_MAX + Duration::from_secs(1);
+        let mut deadline = Instant::now() + silence;
+        loop {
+            let has_room = self.in_flight.len() < PAGES_IN_FLIGHT_MAX;
+            let outcome = tokio::select! {
+                biased;
+                (outcomes, reached) = received(&mut self.in_flight), if !self.in_flight.is_empty() => {
+                    self.received(outcomes, reached).await
+                }
+                frame = self.reader.next(), if has_room => {
+                    deadline = Instant::now() + silence;
+                    self.heard(frame).await
+                }
+                () = sleep_until(deadline), if has_room => Err(LinkError::Timeout(silence).into()),
+            };
+            if let Err(parted) = outcome {
+                return parted;
+            }
+        }
+    }
+
+    async fn heard(&mut self, frame: Result<Option<Vec<u8>>, LinkError>) -> Result<(), Parted> {
+        let frame = frame?.ok_or(LinkError::Ended)?;
+        self.context.counters.bytes_received.add(frame.len());
+        let now = self.context.now();
+        self.context.roster.note(self.peer, |peer| peer.last_seen = now);
+        match decode_downstream(&frame).map_err(LinkError::from)? {
+            Downstream::Page(page) => self.page(&page),
+            Downstream::Pulse(pulse) => self.pulse(&pulse).await,
+            Downstream::Begins { .. } => Err(LinkError::Unexpected("a feed that begins twice").into()),
+        }
+    }
+
+    /// Sends a page to the writer.
+    fn page(&mut self, page: &Page) -> Result<(), Parted> {
+        if page.after < self.at.sequence {
+            return Err(LinkError::Unexpected("a page from before where the feed is").into());
+        }
+        let facts = page.facts.as_slice();
+        self.context.counters.facts_received.add(facts.len());
+        let delivery = Delivery::read(self.at, facts, page.up_to)
+            .map_err(|_| LinkError::Unexpected("a fact that breaks a rule, or is of another version"))?;
+        self.at.sequence = page.up_to;
+        let reached = Reached { sequence: page.up_to, clock: Some(page.clock), is_told: true };
+        self.receive(delivery, reached);
+        Ok(())
+    }
+
+    fn receive(&mut self, delivery: Delivery, reached: Reached) {
+        let projections = self.context.projections.clone();
+        self.in_flight.push_back((Box::pin(async move { projections.receive(delivery).await }), reached));
+    }
+
+    /// What is on the disk now.
+    async fn received(&mut self, outcomes: Result<Vec<Outcome>, WriteError>, reached: Reached) -> Result<(), Parted> {
+        if let Some(refused) = outcomes.map_err(Parted::Store)?.into_iter().find_map(Result::err) {
+            self.context.counters.facts_refused.add(1);
+            return Err(Parted::Store(refused));
+        }
+        let now = self.context.now();
+        self.context.roster.note(self.peer, |peer| {
+            peer.taken.sequence = peer.taken.sequence.max(reached.sequence);
+            if let Some(clock) = reached.clock {
+                peer.as_of = peer.as_of.max(peer.to_own_clock(clock, now));
+            }
+        });
+        if reached.is_told { self.tell(reached.sequence).await } else { Ok(()) }
+    }
+
+    async fn tell(&mut self, sequence: u64) -> Result<(), Parted> {
+        let frame = encode_upstream(&Upstream { sequence, clock: self.context.now() });
+        self.context.counters.bytes_sent.add(frame.len());
+        Ok(self.sender.send_data(Bytes::from(frame)).await.map_err(|_| LinkError::Ended)?)
+    }
+
+    async fn pulse(&mut self, pulse: &Pulse) -> Result<(), Parted> {
+        let returned = self.context.now();
+        let trip = pulse.echo.and_then(|echo| {
+            RoundTrip { sent: echo.sent, received: echo.received, answered: pulse.clock, returned }.offset()
+        });
+        self.context.roster.change(self.peer, |peer| {
+            trip.into_iter().for_each(|offset| peer.clock.add(offset));
+            let (facts, digest) = pulse.facts.or(peer.told.map(|told| (told.facts, told.digest))).unwrap_or_default();
+            peer.told = Some(Told { sequence: pulse.sequence, facts, digest, ready: pulse.ready });
+            peer.trouble = None;
+        });
+        self.relayed(&pulse.relayed).await?;
+        self.skipped(pulse);
+        self.pulses += 1;
+        if self.pulses <= ECHOES_FIRST || self.pulses.is_multiple_of(ECHO_EVERY) {
+            let sequence = self.context.roster.peer(self.peer, |peer| peer.taken.sequence).unwrap_or_default();
+            self.tell(sequence).await?;
+        }
+        Ok(())
+    }
+
+    /// Everything wanted up to where the feed is has come in: what was left out moves the watermark too.
+    fn skipped(&mut self, pulse: &Pulse) {
+        let reached = Reached { sequence: pulse.sequence, clock: Some(pulse.clock), is_told: false };
+        if pulse.sequence > self.at.sequence {
+            let Position { node: peer, incarnation, sequence: after } = self.at;
+            self.at.sequence = pulse.sequence;
+            self.receive(Delivery { peer, incarnation, after, facts: Vec::new(), up_to: pulse.sequence }, reached);
+        } else if self.in_flight.is_empty() {
+            let now = self.context.now();
+            let context = self.context;
+            context.roster.note(self.peer, |peer| peer.as_of = peer.as_of.max(peer.to_own_clock(pulse.clock, now)));
+        }
+    }
+
+    /// What the peer has of others is here too, once what came before is: their feeds can be taken up from there.
+    async fn relayed(&mut self, relayed: &[Relayed]) -> Result<(), Parted> {
+        if relayed.is_empty() {
+            return Ok(());
+        }
+        while !self.in_flight.is_empty() {
+            let (outcomes, reached) = received(&mut self.in_flight).await;
+            self.received(outcomes, reached).await?;
+        }
+        let now = self.context.now();
+        for Relayed { node, incarnation, sequence, clock } in relayed.iter().copied() {
+            let as_of = self.context.roster.peer(self.peer, |peer| peer.to_own_clock(clock, now)).unwrap_or_default();
+            let known = self.context.roster.peer(node, |peer| peer.taken);
+            let is_further = known.is_some_and(|taken| taken.incarnation != incarnation || taken.sequence < sequence);
+            if is_further {
+                let delivery = Delivery { peer: node, incarnation, after: 0, facts: Vec::new(), up_to: sequence };
+                self.context.projections.receive(delivery).await.map_err(Parted::Store)?;
+            }
+            self.context.roster.note(node, |peer| {
+                if is_further {
+                    peer.taken = Taken { incarnation, sequence };
+                }
+                peer.as_of = peer.as_of.max(as_of);
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What comes of the oldest page at the writer. May be dropped before it is ready.
+async fn received(in_flight: &mut VecDeque<(Receiving, Reached)>) -> (Result<Vec<Outcome>, WriteError>, Reached) {
+    let Some((receiving, reached)) = in_flight.front_mut() else { return std::future::pending().await };
+    let (outcomes, reached) = (receiving.await, *reached);
+    in_flight.pop_front();
+    (outcomes, reached)
+}

@@ -1,0 +1,62 @@
+//! Coming in: a node is ready once it has what its peers had when it met them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_domain::id::NodeId;
+use tokio::time::{Instant, timeout_at};
+
+use crate::context::Context;
+
+/// A node that reaches nobody goes on alone after so long: it may be the first, or cut off.
+const ALONE_AFTER: Duration = Duration::from_secs(10);
+
+/// After the first peer is met the others have so long to be met too.
+const GATHERING: Duration = Duration::from_millis(500);
+
+/// Says when the node is ready. `joined` tells whether it was once; `has_seeds` whether it is to meet somebody.
+pub(crate) async fn run(context: Arc<Context>, joined: bool, has_seeds: bool) {
+    let knows_nobody = context.roster.view(BTreeMap::is_empty);
+    if has_seeds || !knows_nobody {
+        catch_up(&context, joined).await;
+    }
+    tracing::info!("ready");
+    context.ready.send_replace(true);
+    context.roster.watch();
+}
+
+async fn catch_up(context: &Context, joined: bool) {
+    let mut changed = context.roster.watch();
+    let mut deadline = Instant::now() + ALONE_AFTER;
+    // What each had when it was met.
+    let mut had: BTreeMap<NodeId, u64> = BTreeMap::new();
+    let mut gathered = None;
+    loop {
+        let (missing, facts) = context.roster.view(|peers| {
+            let mut missing = 0;
+            for (node, peer) in peers.iter().filter(|(_, peer)| peer.link.is_some()) {
+                let Some(told) = peer.told else { continue };
+                let had = *had.entry(*node).or_insert(told.sequence);
+                missing += had.saturating_sub(peer.taken.sequence);
+            }
+            (missing, had.values().sum::<u64>())
+        });
+        if !had.is_empty() {
+            let until = *gathered.get_or_insert_with(|| Instant::now() + GATHERING);
+            if missing == 0 && Instant::now() >= until {
+                return;
+            }
+            deadline = if missing == 0 { until } else { Instant::now() + ALONE_AFTER };
+        }
+        match timeout_at(deadline, changed.changed()).await {
+            Ok(_) => {}
+            Err(_) if had.is_empty() => {
+                tracing::warn!(joined, "no peer answers; the node goes on alone");
+                return;
+            }
+            Err(_) if missing > 0 => tracing::info!(missing, of = facts, "catching up with the peers"),
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Keeping a connection to each member: making it, using it as the plan says, making it again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_domain::id::NodeId;
+use plimsoll_store::error::WriteError;
+use plimsoll_wire::peer::v1::{Hello, Refusal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::context::Context;
+use crate::follow::{Parted, follow};
+use crate::link::{Link, LinkError};
+use crate::membership::Input;
+
+/// How long a connection to a peer may take whose distance is not known.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The least time for a connection, and how many round trips it may take where their time is known.
+const PATIENCE_MIN: Duration = Duration::from_millis(300);
+const PATIENCE_TRIPS: u32 = 6;
+
+/// The pause between two tries is this part of how long the peer has been away, within bounds: what was cut for a moment is
+/// there again in a moment, and what is gone for a day is not knocked at all the time.
+const PAUSE_PART: u32 = 120;
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(3);
+
+/// The pause where a peer refuses to talk: only an operator changes that.
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+
+/// The pause before a feed is followed again of which a fact could not be taken over.
+const REFUSED_FACT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Keeps connections to all members there are, and calls the seeds until they are members. Runs for ever.
+pub(crate) async fn keep(context: Arc<Context>, seeds: Vec<String>) {
+    let mut changed = context.roster.watch();
+    let mut kept: BTreeMap<NodeId, tokio::task::AbortHandle> = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    for seed in seeds {
+        tasks.spawn(knock(Arc::clone(&context), seed));
+    }
+    loop {
+        let members: Vec<(NodeId, bool)> =
+            context.roster.view(|peers| peers.iter().map(|(node, peer)| (*node, peer.entry.gone)).collect());
+        for (node, is_gone) in members {
+            match (kept.contains_key(&node), is_gone) {
+                (false, false) => {
+                    let keeping = tasks.spawn(keep_one(Arc::clone(&context), node));
+                    kept.insert(node, keeping);
+                }
+                (true, true) => {
+                    kept.remove(&node).iter().for_each(tokio::task::AbortHandle::abort);
+                    context.roster.note(node, |peer| peer.link = None);
+                }
+                _ => {}
+            }
+        }
+        tokio::select! {
+            changed = changed.changed() => if changed.is_err() { return },
+            _ended = tasks.join_next(), if !tasks.is_empty() => {}
+        }
+    }
+}
+
+/// Calls a seed until it says who it is; from then on it is a member as others are.
+async fn knock(context: Arc<Context>, seed: String) {
+    let mut away = Away::new();
+    loop {
+        uncut(&context).await;
+        match Link::make(&*context.connector, &context.security, &seed, PATIENCE, &context.hello()).await {
+            Ok((_, hello)) => {
+                if accept(&context, hello).is_ok() {
+                    return;
+                }
+                sleep(REFUSED_PAUSE).await;
+            }
+            Err(LinkError::Refused(Refusal::Yourself)) => return,
+            Err(error) => {
+                let pause = away.failed(&context, None, &seed, &error);
+                sleep(pause).await;
+            }
+        }
+    }
+}
+
+/// Takes in what a peer says of itself.
+fn accept(context: &Context, hello: Hello) -> Result<NodeId, Refusal> {
+    context.meet(&hello)?;
+    let (node, generation) = (hello.member.node, hello.member.generation);
+    context.met(hello);
+    // Where the membership has its hands full it meets the peer by what others say.
+    let _ = context.membership.try_send(Input::Met { node, generation });
+    Ok(node)
+}
+
+async fn keep_one(context: Arc<Context>, node: NodeId) {
+    let mut away = Away::new();
+    loop {
+        uncut(&context).await;
+        let known = context.roster.peer(node, |peer| {
+            let trip = peer.offset().map(|offset| offset.error * 2);
+            (peer.entry.member.peer.clone(), trip)
+        });
+        let Some((address, trip)) = known else { return };
+        let patience = trip.map_or(PATIENCE, |trip| (trip * PATIENCE_TRIPS).clamp(PATIENCE_MIN, PATIENCE));
+        let made = Link::make(&*context.connector, &context.security, &address, patience, &context.hello()).await;
+        let pause = match made.and_then(|(link, hello)| match accept(&context, hello) {
+            Ok(found) if found == node => Ok(link),
+            Ok(_) => Err(LinkError::Unexpected("another node is at its address")),
+            Err(refusal) => Err(LinkError::Refused(refusal)),
+        }) {
+            Ok(link) => {
+                context.counters.links_made.add(1);
+                tracing::info!(peer = %node, address, "connected to a peer");
+                context.roster.change(node, |peer| {
+                    peer.link = Some(link.clone());
+                    peer.trouble = None;
+                });
+                let error = use_link(&context, &link, node).await;
+                context.roster.change(node, |peer| peer.link = None);
+                away = Away::new();
+                away.failed(&context, Some(node), &address, &error)
+            }
+            Err(error) => away.failed(&context, Some(node), &address, &error),
+        };
+        // A peer that calls is there again.
+        let mut changed = context.roster.watch();
+        let seen = context.roster.peer(node, |peer| peer.last_seen).unwrap_or_default();
+        let called = async {
+            while changed.changed().await.is_ok() {
+                if context.roster.peer(node, |peer| peer.last_seen > seen) == Some(true) {
+                    return;
+                }
+            }
+        };
+        // Either way it is time.
+        let _ = timeout(pause, called).await;
+    }
+}
+
+/// Waits as long as the node cuts itself off.
+async fn uncut(context: &Context) {
+    let mut cut = context.cut.subscribe();
+    // The other end is the context's own, so it does not end.
+    drop(cut.wait_for(|is_cut| !is_cut).await);
+}
+
+/// Waits until something has become so.
+pub(crate) async fn is_set(flag: &mut watch::Receiver<bool>) {
+    // The other end is the context's own, so it does not end.
+    drop(flag.wait_for(|is_set| *is_set).await);
+}
+
+/// Uses a connection as the plan says until it fails.
+async fn use_link(context: &Context, link: &Link, node: NodeId) -> LinkError {
+    let mut changed = context.roster.watch();
+    let mut cut = context.cut.subscribe();
+    loop {
+        let wanted = context.roster.plan().get(&node).cloned();
+        let following = async {
+            match &wanted {
+                Some(wanted) => follow(context, link, node, wanted.clone()).await,
+                None => {
+                    while link.is_open() {
+                        sleep(Duration::from_secs(1)).await;
+                    }
+                    Parted::Link(LinkError::Ended)
+                }
+            }
+        };
+        let replanned = async {
+            while changed.changed().await.is_ok() {
+                if context.roster.plan().get(&node) != wanted.as_ref() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = is_set(&mut cut) => return LinkError::Ended,
+            parted = following => match parted {
+                Parted::Link(error) => return error,
+                Parted::Store(error) => {
+                    refused(context, node, &error);
+                    sleep(REFUSED_FACT_PAUSE).await;
+                }
+            },
+            () = replanned => {}
+        }
+    }
+}
+
+/// Its origin keeps the fact, and tells it again.
+fn refused(context: &Context, node: NodeId, error: &WriteError) {
+    let told = error.to_string();
+    let before = context.roster.peer(node, |peer| peer.trouble.clone()).flatten();
+    if before.as_deref() != Some(told.as_str()) {
+        tracing::warn!(peer = %node, %error, "a fact of a peer cannot be taken over now; it is asked for again");
+    }
+    context.roster.note(node, |peer| peer.trouble = Some(told));
+}
+
+/// How long a peer has been away, and what was said of it last.
+struct Away {
+    since: Instant,
+    told: Option<String>,
+}
+
+impl Away {
+    fn new() -> Self {
+        Self { since: Instant::now(), told: None }
+    }
+
+    /// Notes a failure, and logs it if it is another than before. Returns when to try again.
+    fn failed(&mut self, context: &Context, node: Option<NodeId>, address: &str, error: &LinkError) -> Duration {
+        context.counters.links_failed.add(1);
+        let told = error.to_string();
+        if self.told.as_ref() != Some(&told) {
+            tracing::warn!(address, %error, "no connection to a peer");
+        }
+        if let Some(node) = node {
+            context.roster.note(node, |peer| peer.trouble = Some(told.clone()));
+        }
+        self.told = Some(told);
+        match error {
+            LinkError::Refused(refusal) => {
+                self.refused(context, address, refusal);
+                REFUSED_PAUSE
+            }
+            _ => (self.since.elapsed() / PAUSE_PART).clamp(PAUSE_MIN, PAUSE_MAX),
+        }
+    }
+
+    fn refused(&self, context: &Context, address: &str, refusal: &Refusal) {
+        match refusal {
+            Refusal::SameNode => context.fence_identity(address),
+            Refusal::Gone => drop(context.turned_away.send_replace(Some(refusal.clone()))),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! A connection to a peer, from the side that made it: one HTTP/2 connection, begun by a hello, on which this node asks and
+//! the peer answers. Who wants to ask the other way makes a connection of its own.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::channel::{Channel, Sender};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use plimsoll_wire::peer::v1::{Hello, Refusal, Welcome, decode_welcome, encode_hello};
+use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError, Frames};
+use thiserror::Error;
+use tokio::time::timeout;
+
+use crate::net::Connector;
+use crate::security::Security;
+
+/// What every path of the peer port begins with.
+pub(crate) const ROOT: &str = "/peer/";
+
+/// How much one stream may send ahead of its reader, and one connection in all: the most a slow reader costs.
+pub(crate) const STREAM_WINDOW: u32 = 1 << 20;
+pub(crate) const CONNECTION_WINDOW: u32 = 2 << 20;
+
+/// How long the first exchange may take once the connection is there.
+const HELLO_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Frames on their way out that HTTP/2 has not taken yet.
+const FRAMES_WAITING_MAX: usize = 2;
+
+/// A body of either side.
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+pub(crate) fn whole(bytes: Vec<u8>) -> Body {
+    Full::new(Bytes::from(bytes)).boxed_unsync()
+}
+
+/// A body that is sent frame by frame, and what sends it.
+pub(crate) fn streamed() -> (Sender<Bytes>, Body) {
+    let (sender, body) = Channel::new(FRAMES_WAITING_MAX);
+    (sender, body.boxed_unsync())
+}
+
+/// A conversation with a peer failed.
+#[derive(Debug, Error)]
+pub(crate) enum LinkError {
+    #[error("cannot connect: {0}")]
+    Connect(#[source] std::io::Error),
+    #[error("no connection within {} ms", .0.as_millis())]
+    ConnectTimeout(Duration),
+    #[error("the connection failed: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("it refuses to talk: {}", Told(.0))]
+    Refused(Refusal),
+    #[error("it answered with status {0}")]
+    Status(StatusCode),
+    #[error("no answer within {} ms", .0.as_millis())]
+    Timeout(Duration),
+    #[error("it said something else than was asked: {0}")]
+    Unexpected(&'static str),
+    #[error("it ended the conversation")]
+    Ended,
+}
+
+/// A refusal, for people.
+pub(crate) struct Told<'a>(pub(crate) &'a Refusal);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Refusal::OtherCluster { cluster } => write!(formatter, "it is of the cluster {cluster:?}"),
+            Refusal::NoCommonVersion { oldest, newest } => {
+                write!(formatter, "it speaks versions {oldest} to {newest} of the peer protocol")
+            }
+            Refusal::Yourself => formatter.write_str("it is this very node"),
+            Refusal::SameNode => {
+                formatter.write_str("it has this node's id: one data directory is a copy of the other")
+            }
+            Refusal::Gone => formatter.write_str(
+                "this node left, or was forgotten: it may only come back as a new one, with an empty data directory",
+            ),
+        }
+    }
+}
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Link {
+    requests: SendRequest<Body>,
+    /// The version of the conversation.
+    version: u16,
+    broken: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Link").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    /// Connects to a peer and says hello. Returns what it says of itself.
+    pub(crate) async fn make(
+        connector: &dyn Connector,
+        security: &Security,
+        address: &str,
+        patience: Duration,
+        hello: &Hello,
+    ) -> Result<(Self, Hello), LinkError> {
+        let connecting = timeout(patience, connector.connect(address)).await;
+        let stream = connecting.map_err(|_| LinkError::ConnectTimeout(patience))?.map_err(LinkError::Connect)?;
+        let greeting = async {
+            let stream = security.connect(host_of(address), stream).await.map_err(LinkError::Connect)?;
+            let (requests, connection) = http2::Builder::new(TokioExecutor::new())
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .handshake(TokioIo::new(stream))
+                .await?;
+            // It ends with the last handle to it, or with the peer; whoever asks then is told.
+            tokio::spawn(async move { drop(connection.await) });
+            let mut link = Self { requests, version: 0, broken: Arc::default() };
+            let answer = link.ask("hello", encode_hello(hello), HELLO_TIME_MAX).await?;
+            match decode_welcome(Frames::only(&answer)?)? {
+                Welcome::Refused(refusal) => Err(LinkError::Refused(refusal)),
+                Welcome::Welcome { version, hello: theirs } => {
+                    if hello.member.versions.common(theirs.member.versions) != Some(version) {
+                        return Err(LinkError::Unexpected("a version of the conversation that is not common"));
+                    }
+                    link.version = version;
+                    Ok((link, *theirs))
+                }
+            }
+        };
+        timeout(HELLO_TIME_MAX, greeting).await.map_err(|_| LinkError::Timeout(HELLO_TIME_MAX))?
+    }
+
+    /// The version of the conversation.
+    pub(crate) const fn version(&self) -> u16 {
+        self.version
+    }
+
+    /// Whether it may still be asked.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.requests.is_closed() && !self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Asks once. The answer is the whole body of it. A peer that does not answer in time is not asked again on this
+    /// connection.
+    pub(crate) async fn ask(&self, path: &str, frame: Vec<u8>, patience: Duration) -> Result<Vec<u8>, LinkError> {
+        let asking = async {
+            let answer = self.send(path, whole(frame)).await?;
+            let body = http_body_util::Limited::new(answer, FRAME_BYTES_MAX + 4).collect().await;
+            body.map(|body| body.to_bytes().to_vec()).map_err(|_| LinkError::Ended)
+        };
+        match timeout(patience, asking).await {
+            Err(_) => {
+                self.broken.store(true, Ordering::Relaxed);
+                Err(LinkError::Timeout(patience))
+            }
+            Ok(answer) => answer,
+        }
+    }
+
+    /// Begins a conversation of frames both ways, with a first one.
+    pub(crate) async fn converse_after(
+        &self,
+        path: &str,
+        first: Vec<u8>,
+    ) -> Result<(Sender<Bytes>, FrameReader), LinkError> {
+        let (mut sender, body) = streamed();
+        sender.send_data(Bytes::from(first)).await.map_err(|_| LinkError::Ended)?;
+        let answer = self.send(path, body).await?;
+        Ok((sender, FrameReader::new(answer)))
+    }
+
+    async fn send(&self, path: &str, body: Body) -> Result<Incoming, LinkError> {
+        let request = Request::builder().method(Method::POST).uri(format!("http://peer{ROOT}{path}")).body(body);
+        let request = request.expect("the paths are known, and of letters");
+        let mut requests = self.requests.clone();
+        requests.ready().await?;
+        let answer = requests.send_request(request).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(answer.into_body()),
+            status => Err(LinkError::Status(status)),
+        }
+    }
+}
+
+/// The host of `<host>:<port>`, an IPv6 address without its brackets.
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// Reads the frames of a body.
+pub(crate) struct FrameReader {
+    body: Incoming,
+    frames: Frames,
+}
+
+impl FrameReader {
+    pub(crate) fn new(body: Incoming) -> Self {
+        Self { body, frames: Frames::default() }
+    }
+
+    /// The next frame, without its length; `None` at the end. May be dropped before it is ready.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, LinkError> {
+        loop {
+            if let Some(frame) = self.frames.next()? {
+                return Ok(Some(frame.to_vec()));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(frame) => {
+                    if let Ok(bytes) = frame?.into_data() {
+                        self.frames.push(&bytes);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_what_a_certificate_names() {
+        assert_eq!(host_of("node-1.example:7172"), "node-1.example");
+        assert_eq!(host_of("10.0.0.1:7172"), "10.0.0.1");
+        assert_eq!(host_of("[::1]:7172"), "::1");
+    }
+}

@@ -1,0 +1,304 @@
+//! Who the members are, and what is known of each of them at this moment.
+//!
+//! The roster outlives restarts: a member that is down is a member, and one that is gone (it left, or an operator said it
+//! will not come back) is remembered as gone. Two rosters are merged entry by entry, so that all nodes come to the same:
+//! gone stands for ever, and of two ways a member spoke of itself the later one stands.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use plimsoll_domain::id::NodeId;
+use plimsoll_domain::skew::{ClockFilter, Offset};
+use plimsoll_wire::peer::v1::{Member, ROSTER_MAX, Refusal, RosterEntry};
+use tokio::sync::watch;
+
+use crate::link::Link;
+use crate::plan::{Plan, plan};
+
+/// What the failure detector thinks of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// It answers.
+    Alive,
+    /// It did not answer in time; others are asked.
+    Suspect,
+    /// Nobody has heard of it.
+    Down,
+}
+
+/// How far a node has come with the feed of another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// The incarnation of the other's data directory.
+    pub(crate) incarnation: u64,
+    /// The latest sequence that is here.
+    pub(crate) sequence: u64,
+}
+
+/// What a member said of itself last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// The sequence of its latest durable fact.
+    pub(crate) sequence: u64,
+    /// How many facts it has.
+    pub(crate) facts: u64,
+    /// Their digest.
+    pub(crate) digest: u128,
+    /// Whether it is ready to serve.
+    pub(crate) ready: bool,
+}
+
+/// A member, and what is known of it at this moment.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) entry: RosterEntry,
+    pub(crate) liveness: Liveness,
+    /// The connection to it, while there is one.
+    pub(crate) link: Option<Link>,
+    /// How far its feed has been taken over.
+    pub(crate) taken: Taken,
+    /// How far it has taken over this node's.
+    pub(crate) acknowledged: u64,
+    pub(crate) told: Option<Told>,
+    pub(crate) clock: ClockFilter,
+    /// All it had stamped by then, by this node's clock, is here; in nanoseconds since 1970, 0 where nothing is known.
+    pub(crate) as_of: u64,
+    /// When it was last heard of, by this node's clock.
+    pub(crate) last_seen: u64,
+    /// What was wrong with it last.
+    pub(crate) trouble: Option<String>,
+}
+
+impl Peer {
+    fn new(entry: RosterEntry) -> Self {
+        Self {
+            entry,
+            liveness: Liveness::Down,
+            link: None,
+            taken: Taken::default(),
+            acknowledged: 0,
+            told: None,
+            clock: ClockFilter::default(),
+            as_of: 0,
+            last_seen: 0,
+            trouble: None,
+        }
+    }
+
+    /// How its clock differs from this node's.
+    pub(crate) fn offset(&self) -> Option<Offset> {
+        self.clock.best()
+    }
+
+    /// A reading of its clock, as this node's would have been then or a little before.
+    pub(crate) fn to_own_clock(&self, reading: u64, now: u64) -> u64 {
+        let Some(Offset { nanos, error }) = self.offset() else { return 0 };
+        let error = u64::try_from(error.as_nanos()).unwrap_or(u64::MAX);
+        reading.saturating_add_signed(nanos.saturating_neg()).saturating_sub(error).min(now)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    here: Member,
+    peers: Mutex<BTreeMap<NodeId, Peer>>,
+    changed: watch::Sender<()>,
+    acknowledged: watch::Sender<()>,
+}
+
+/// Whether merging changed anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Merged {
+    Changed,
+    Same,
+}
+
+impl Roster {
+    /// The roster of node `here`, as it was kept.
+    pub(crate) fn new(here: Member, kept: Vec<RosterEntry>) -> Self {
+        let others = kept.into_iter().filter(|entry| entry.member.node != here.node);
+        let peers = others.map(|entry| (entry.member.node, Peer::new(entry))).collect();
+        Self { here, peers: Mutex::new(peers), changed: watch::Sender::new(()), acknowledged: watch::Sender::new(()) }
+    }
+
+    /// This node.
+    pub(crate) const fn here(&self) -> &Member {
+        &self.here
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at all peers, those that are gone included.
+    pub(crate) fn view<T>(&self, look: impl FnOnce(&BTreeMap<NodeId, Peer>) -> T) -> T {
+        look(&self.lock())
+    }
+
+    /// Looks at one of them.
+    pub(crate) fn peer<T>(&self, node: NodeId, look: impl FnOnce(&Peer) -> T) -> Option<T> {
+        self.lock().get(&node).map(look)
+    }
+
+    /// Notes something about a peer that changes nobody's plans.
+    pub(crate) fn note(&self, node: NodeId, note: impl FnOnce(&mut Peer)) {
+        if let Some(peer) = self.lock().get_mut(&node) {
+            note(peer);
+        }
+    }
+
+    /// Notes something about a peer that others act on.
+    pub(crate) fn change(&self, node: NodeId, change: impl FnOnce(&mut Peer)) {
+        self.note(node, change);
+        self.changed.send_replace(());
+    }
+
+    /// Notes how far a peer has taken over this node's feed.
+    pub(crate) fn acknowledge(&self, node: NodeId, sequence: u64) {
+        self.note(node, |peer| peer.acknowledged = peer.acknowledged.max(sequence));
+        self.acknowledged.send_replace(());
+    }
+
+    /// Tells each time something has changed that others act on.
+    pub(crate) fn watch(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Tells each time a peer has come further with this node's feed.
+    pub(crate) fn watch_acknowledged(&self) -> watch::Receiver<()> {
+        self.acknowledged.subscribe()
+    }
+
+    /// All entries, this node's own first.
+    pub(crate) fn entries(&self) -> Vec<RosterEntry> {
+        let here = RosterEntry { member: self.here.clone(), gone: false };
+        let peers = self.lock();
+        std::iter::once(here).chain(peers.values().map(|peer| peer.entry.clone())).collect()
+    }
+
+    /// Takes over what another roster says. What would make the roster longer than it may be is left out.
+    pub(crate) fn merge(&self, entries: impl IntoIterator<Item = RosterEntry>) -> Merged {
+        let mut merged = Merged::Same;
+        let mut peers = self.lock();
+        for entry in entries {
+            let node = entry.member.node;
+            if node == self.here.node {
+                continue;
+            }
+            let is_full = peers.len() + 1 >= ROSTER_MAX;
+            match peers.get_mut(&node) {
+                None if is_full => {}
+                None => {
+                    peers.insert(node, Peer::new(entry));
+                    merged = Merged::Changed;
+                }
+                Some(peer) => {
+                    let joined = join(&peer.entry, &entry);
+                    if joined != peer.entry {
+                        peer.entry = joined;
+                        merged = Merged::Changed;
+                    }
+                }
+            }
+        }
+        drop(peers);
+        if merged == Merged::Changed {
+            self.changed.send_replace(());
+        }
+        merged
+    }
+
+    /// Whether a caller may be talked to, as far as the roster goes.
+    pub(crate) fn admits(&self, node: NodeId) -> Result<(), Refusal> {
+        let is_gone = self.peer(node, |peer| peer.entry.gone) == Some(true);
+        if is_gone { Err(Refusal::Gone) } else { Ok(()) }
+    }
+
+    /// Whom to follow now: those the failure detector has not given up, and those there is a connection to.
+    pub(crate) fn plan(&self) -> Plan {
+        let peers = self.lock();
+        let is_there = |peer: &&Peer| !peer.entry.gone && (peer.liveness != Liveness::Down || peer.link.is_some());
+        let alive: Vec<_> = peers
+            .values()
+            .filter(is_there)
+            .map(|peer| (peer.entry.member.node, peer.entry.member.region.clone()))
+            .collect();
+        plan(self.here.node, &self.here.region, &alive)
+    }
+}
+
+fn join(one: &RosterEntry, other: &RosterEntry) -> RosterEntry {
+    let later = if other.member.generation > one.member.generation { other } else { one };
+    RosterEntry { member: later.member.clone(), gone: one.gone || other.gone }
+}
+
+#[cfg(test)]
+pub(crate) mod fixture {
+    use plimsoll_domain::id::Region;
+    use plimsoll_wire::peer::v1::SPOKEN;
+
+    use super::*;
+
+    pub(crate) fn member(node: u64, generation: u64) -> Member {
+        Member {
+            node: NodeId::new(node),
+            incarnation: 1,
+            generation,
+            region: Region::parse("eu").unwrap(),
+            peer: format!("host-{node}:{generation}"),
+            http: format!("host-{node}:7171"),
+            software: "0.1.0".to_owned(),
+            versions: SPOKEN,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::fixture::member;
+    use super::*;
+
+    fn entries() -> impl Strategy<Value = Vec<RosterEntry>> {
+        let entry = (2..6_u64, 0..4_u64, any::<bool>())
+            .prop_map(|(node, generation, gone)| RosterEntry { member: member(node, generation), gone });
+        prop::collection::vec(entry, 0..12)
+    }
+
+    fn merged(parts: &[&Vec<RosterEntry>]) -> Vec<RosterEntry> {
+        let roster = Roster::new(member(1, 1), Vec::new());
+        for part in parts {
+            roster.merge(part.iter().cloned());
+        }
+        roster.entries()
+    }
+
+    proptest! {
+        #[test]
+        fn rosters_come_to_the_same_in_any_order(one in entries(), two in entries(), three in entries()) {
+            let expected = merged(&[&one, &two, &three]);
+            prop_assert_eq!(&merged(&[&three, &one, &two]), &expected);
+            prop_assert_eq!(&merged(&[&two, &two, &three, &one]), &expected);
+        }
+    }
+
+    #[test]
+    fn who_is_gone_stays_gone() {
+        let roster = Roster::new(member(1, 1), Vec::new());
+        let entry = |generation, gone| RosterEntry { member: member(2, generation), gone };
+        assert_eq!(roster.merge([entry(1, true)]), Merged::Changed);
+        assert_eq!(roster.merge([entry(9, false)]), Merged::Changed);
+        assert_eq!(roster.admits(NodeId::new(2)), Err(Refusal::Gone));
+        assert_eq!(roster.merge([entry(9, false), RosterEntry { member: member(1, 7), gone: true }]), Merged::Same);
+        assert_eq!(roster.here().generation, 1, "nobody else speaks for this node");
+    }
+
+    #[test]
+    fn a_roster_has_a_bound() {
+        let roster = Roster::new(member(1, 1), Vec::new());
+        roster.merge((2..5_000).map(|node| RosterEntry { member: member(node, 1), gone: false }));
+        assert_eq!(roster.entries().len(), ROSTER_MAX);
+    }
+}

@@ -1,0 +1,208 @@
+//! The peer port: who calls says hello first, and may then ask.
+
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use plimsoll_domain::id::NodeId;
+use plimsoll_wire::peer::v1::{
+    Welcome, decode_datagrams, decode_follow, decode_hello, encode_datagrams, encode_roster, encode_welcome,
+};
+use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError, Frames};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
+
+use crate::context::Context;
+use crate::feed;
+use crate::keeper::is_set;
+use crate::link::{Body, CONNECTION_WINDOW, FrameReader, LinkError, ROOT, STREAM_WINDOW, Told, streamed, whole};
+use crate::membership::Input;
+use crate::net::{Listener, Stream};
+
+/// Connections at a time; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 1_024;
+
+/// How long a caller may take to show who it is and to say hello.
+const GREETING_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Questions at a time of one caller.
+const QUESTIONS_MAX: u32 = 64;
+
+/// How long the listener rests where it cannot accept: when descriptors have run out, trying at once does not help.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts callers, for ever.
+pub(crate) async fn serve(context: Arc<Context>, mut listener: Box<dyn Listener>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut tasks = tokio::task::JoinSet::new();
+    loop {
+        let place = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
+        let stream = match listener.accept().await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the peer port cannot accept");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        while tasks.try_join_next().is_some() {}
+        let context = Arc::clone(&context);
+        tasks.spawn(async move {
+            let mut cut = context.cut.subscribe();
+            tokio::select! {
+                () = connection(Arc::clone(&context), stream) => {}
+                () = is_set(&mut cut) => {}
+            }
+            drop(place);
+        });
+    }
+}
+
+/// Who is at the other end, once it has said so.
+#[derive(Default)]
+struct Caller(OnceLock<(NodeId, u16)>);
+
+async fn connection(context: Arc<Context>, stream: Box<dyn Stream>) {
+    let stream = match timeout(GREETING_TIME_MAX, context.security.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            context.counters.callers_refused.add(1);
+            return tracing::warn!(%error, "a caller of the peer port was turned away: it did not show who it is");
+        }
+        Err(_) => return,
+    };
+    let caller = Arc::new(Caller::default());
+    let answering = {
+        let (context, caller) = (Arc::clone(&context), Arc::clone(&caller));
+        service_fn(move |request| {
+            let (context, caller) = (Arc::clone(&context), Arc::clone(&caller));
+            async move { Ok::<_, Infallible>(answer(context, caller, request).await) }
+        })
+    };
+    let serving = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(QUESTIONS_MAX)
+        .max_header_list_size(8 << 10)
+        .serve_connection(TokioIo::new(stream), answering);
+    let greeted = async {
+        sleep(GREETING_TIME_MAX).await;
+        if caller.0.get().is_some() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        served = serving => if let Err(error) = served {
+            tracing::debug!(%error, "a connection to the peer port has ended");
+        },
+        () = greeted => context.counters.callers_refused.add(1),
+    }
+}
+
+/// Why a question has no answer.
+enum Refused {
+    /// What it says cannot be read.
+    Frame(FrameError),
+    Status(StatusCode),
+}
+
+impl From<FrameError> for Refused {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
+    }
+}
+
+async fn answer(context: Arc<Context>, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let question = head.uri.path().strip_prefix(ROOT).unwrap_or_default();
+    let answered = match (question, caller.0.get()) {
+        ("hello", None) => hello(&context, &caller, body).await,
+        ("hello", Some(_)) => Err(Refused::Status(StatusCode::CONFLICT)),
+        (_, None) => Err(Refused::Status(StatusCode::FORBIDDEN)),
+        ("feed", Some((peer, version))) => follow(context, *peer, *version, body).await,
+        ("swim", Some((peer, _))) => swim(&context, *peer, body).await,
+        ("roster", Some(_)) => Ok(whole(encode_roster(&context.roster.entries()))),
+        _ => Err(Refused::Status(StatusCode::NOT_FOUND)),
+    };
+    match answered {
+        Ok(body) => Response::new(body),
+        Err(refused) => {
+            let status = match refused {
+                Refused::Status(status) => status,
+                Refused::Frame(error) => {
+                    tracing::warn!(question, %error, "a caller of the peer port cannot be understood");
+                    StatusCode::BAD_REQUEST
+                }
+            };
+            let mut response = Response::new(whole(Vec::new()));
+            *response.status_mut() = status;
+            response
+        }
+    }
+}
+
+/// The one frame of a question.
+async fn frame_of(body: Incoming) -> Result<Vec<u8>, Refused> {
+    let collected = Limited::new(body, FRAME_BYTES_MAX + 4).collect().await;
+    let bytes = collected.map_err(|_| Refused::Status(StatusCode::BAD_REQUEST))?.to_bytes();
+    Ok(Frames::only(&bytes)?.to_vec())
+}
+
+async fn hello(context: &Context, caller: &Caller, body: Incoming) -> Result<Body, Refused> {
+    let hello = decode_hello(&frame_of(body).await?)?;
+    let welcome = match context.meet(&hello) {
+        Err(refusal) => {
+            context.counters.callers_refused.add(1);
+            tracing::warn!(peer = %hello.member.node, address = hello.member.peer, "a caller was turned away: {}", Told(&refusal));
+            Welcome::Refused(refusal)
+        }
+        Ok(version) => {
+            let node = hello.member.node;
+            // Whoever says hello twice at once is served as who it was first.
+            let _ = caller.0.set((node, version));
+            let met = Input::Met { node, generation: hello.member.generation };
+            context.met(hello);
+            // Where the membership has its hands full it meets the peer by what others say.
+            let _ = context.membership.try_send(met);
+            context.roster.change(node, |_| {});
+            Welcome::Welcome { version, hello: Box::new(context.hello()) }
+        }
+    };
+    Ok(whole(encode_welcome(&welcome)))
+}
+
+async fn follow(context: Arc<Context>, peer: NodeId, version: u16, body: Incoming) -> Result<Body, Refused> {
+    let mut reader = FrameReader::new(body);
+    let frame = match timeout(GREETING_TIME_MAX, reader.next()).await {
+        Ok(Ok(Some(frame))) => frame,
+        Ok(Err(LinkError::Frame(error))) => return Err(error.into()),
+        _ => return Err(Refused::Status(StatusCode::BAD_REQUEST)),
+    };
+    let follow = decode_follow(&frame)?;
+    let (sender, body) = streamed();
+    let mut cut = context.cut.subscribe();
+    tokio::spawn(async move {
+        let ended = tokio::select! {
+            ended = feed::tell(&context, peer, version, follow, reader, sender) => ended,
+            () = is_set(&mut cut) => Ok(()),
+        };
+        tracing::debug!(%peer, ended = ?ended.err(), "a follower of the feed has gone");
+    });
+    Ok(body)
+}
+
+async fn swim(context: &Context, peer: NodeId, body: Incoming) -> Result<Body, Refused> {
+    let datagrams = decode_datagrams(&frame_of(body).await?)?;
+    let (reply, answer) = oneshot::channel();
+    let input = Input::Came(datagrams, Some((peer, reply)));
+    let overloaded = |_| Refused::Status(StatusCode::SERVICE_UNAVAILABLE);
+    context.membership.try_send(input).map_err(overloaded)?;
+    let datagrams = answer.await.map_err(|_| Refused::Status(StatusCode::SERVICE_UNAVAILABLE))?;
+    Ok(whole(encode_datagrams(&datagrams)))
+}

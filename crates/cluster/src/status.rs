@@ -1,0 +1,230 @@
+//! What a node can tell of its cluster at this moment, and what others wait for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use plimsoll_domain::id::{NodeId, Region};
+use plimsoll_store::notes::Fence;
+use plimsoll_wire::peer::v1::Member;
+use tokio::time::timeout;
+
+use crate::cluster::Cluster;
+use crate::roster::{Liveness, Peer};
+
+/// What a node is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    /// It has not met a peer yet.
+    Starting,
+    /// It takes over what its peers had when it met them.
+    CatchingUp,
+    /// It serves.
+    Ready,
+    /// Its clock is off: it takes no writes.
+    ClockFenced,
+    /// It takes no writes for another reason.
+    ReadOnly,
+    /// It leaves the cluster.
+    Leaving,
+}
+
+/// A member as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// What it said of itself last.
+    pub member: Member,
+    /// What the failure detector thinks of it.
+    pub liveness: Liveness,
+    /// Whether it has left or was forgotten.
+    pub is_gone: bool,
+    /// Whether this node is connected to it.
+    pub is_connected: bool,
+    /// How many entries of its feed are not here yet; `None` where it has not said how many there are.
+    pub lag_facts: Option<u64>,
+    /// Everything it had so long ago is here; `None` where nothing is known.
+    pub lag: Option<Duration>,
+    /// How far its clock is ahead of this node's, in nanoseconds; `None` where they have not been compared.
+    pub clock_offset_nanos: Option<i64>,
+    /// When it was last heard of, in nanoseconds since 1970; 0 for never since this node started.
+    pub last_seen: u64,
+    /// How many facts it has, and their digest, as it said last.
+    pub facts: Option<(u64, u128)>,
+    /// What is wrong with it, if anything.
+    pub trouble: Option<String>,
+}
+
+/// How old what is read here may be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Freshness {
+    /// Everything any member had stamped so long ago is here: an upper bound. `None` if some member has not been heard of
+    /// since this node started, so that there is none.
+    pub staleness: Option<Duration>,
+    /// Regions of which no member is connected or has lately been heard of.
+    pub regions_missing: Vec<Region>,
+}
+
+/// What became of waiting for members' disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replicated {
+    /// So many members have it, this one included.
+    pub members: u32,
+}
+
+/// What is counted since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Bytes of frames of feeds sent to peers, before encryption.
+    pub bytes_sent: u64,
+    /// Bytes of frames of feeds taken from peers.
+    pub bytes_received: u64,
+    /// Facts sent to peers.
+    pub facts_sent: u64,
+    /// Facts that came from peers.
+    pub facts_received: u64,
+    /// Facts of peers that could not be taken over when they came.
+    pub facts_refused: u64,
+    /// Connections made to peers.
+    pub links_made: u64,
+    /// Connections to peers that failed or could not be made.
+    pub links_failed: u64,
+    /// Callers of the peer port that were turned away.
+    pub callers_refused: u64,
+}
+
+impl Cluster {
+    /// What this node says of itself to its peers.
+    #[must_use]
+    pub fn here(&self) -> &Member {
+        self.context.roster.here()
+    }
+
+    /// What this node is doing.
+    #[must_use]
+    pub fn state(&self) -> NodeState {
+        let context = &self.context;
+        if *context.leaving.borrow() {
+            return NodeState::Leaving;
+        }
+        match context.projections.fence() {
+            Some(Fence::Clock) => return NodeState::ClockFenced,
+            Some(Fence::Identity) => return NodeState::ReadOnly,
+            None => {}
+        }
+        if context.turned_away.borrow().is_some() {
+            NodeState::ReadOnly
+        } else if *context.ready.borrow() {
+            NodeState::Ready
+        } else if context.roster.view(|peers| peers.values().any(|peer| peer.told.is_some())) {
+            NodeState::CatchingUp
+        } else {
+            NodeState::Starting
+        }
+    }
+
+    /// Every other member, by node id; those that are gone last.
+    #[must_use]
+    pub fn members(&self) -> Vec<MemberStatus> {
+        let now = self.context.now();
+        let mut members: Vec<_> =
+            self.context.roster.view(|peers| peers.values().map(|peer| status(peer, now)).collect());
+        members.sort_by_key(|member: &MemberStatus| (member.is_gone, member.member.node));
+        members
+    }
+
+    /// How old what is read here may be.
+    #[must_use]
+    pub fn freshness(&self) -> Freshness {
+        let now = self.context.now();
+        let silence = u64::try_from((self.context.pulse * 3).as_nanos()).unwrap_or(u64::MAX);
+        self.context.roster.view(|peers| {
+            let members = || peers.values().filter(|peer| !peer.entry.gone);
+            let oldest = members().map(|peer| peer.as_of).min().unwrap_or(now);
+            let mut heard: BTreeMap<&str, (bool, &Region)> = BTreeMap::new();
+            for peer in members() {
+                let region = &peer.entry.member.region;
+                let is_heard = now.saturating_sub(peer.as_of) <= silence;
+                heard.entry(region.as_str()).or_insert((false, region)).0 |= is_heard;
+            }
+            Freshness {
+                staleness: (oldest > 0).then(|| Duration::from_nanos(now.saturating_sub(oldest))),
+                regions_missing: heard
+                    .into_values()
+                    .filter(|(heard, _)| !heard)
+                    .map(|(_, region)| region.clone())
+                    .collect(),
+            }
+        })
+    }
+
+    /// Waits until `members` disks, this node's among them, have everything this node had durable when it was asked; at most
+    /// for `patience`.
+    pub async fn replicated(&self, members: u32, patience: Duration) -> Replicated {
+        let sequence = self.context.projections.position().sequence;
+        let mut acknowledged = self.context.roster.watch_acknowledged();
+        let count = || {
+            let has = |peer: &&Peer| !peer.entry.gone && peer.acknowledged >= sequence;
+            let others = self.context.roster.view(|peers| peers.values().filter(has).count());
+            u32::try_from(others + 1).unwrap_or(u32::MAX)
+        };
+        let enough = async {
+            while count() < members {
+                if acknowledged.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // What there is when the time is over is told.
+        let _ = timeout(patience, enough).await;
+        Replicated { members: count() }
+    }
+
+    /// How many members there are, this node among them.
+    #[must_use]
+    pub fn size(&self) -> u32 {
+        let others = self.context.roster.view(|peers| peers.values().filter(|peer| !peer.entry.gone).count());
+        u32::try_from(others + 1).unwrap_or(u32::MAX)
+    }
+
+    /// Whether this node has what its peers had when it came.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        *self.context.ready.borrow()
+    }
+
+    /// What is counted since the start.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let counters = &self.context.counters;
+        Counts {
+            bytes_sent: counters.bytes_sent.get(),
+            bytes_received: counters.bytes_received.get(),
+            facts_sent: counters.facts_sent.get(),
+            facts_received: counters.facts_received.get(),
+            facts_refused: counters.facts_refused.get(),
+            links_made: counters.links_made.get(),
+            links_failed: counters.links_failed.get(),
+            callers_refused: counters.callers_refused.get(),
+        }
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.context.node()
+    }
+}
+
+fn status(peer: &Peer, now: u64) -> MemberStatus {
+    MemberStatus {
+        member: peer.entry.member.clone(),
+        liveness: if peer.link.is_some() && peer.liveness == Liveness::Down { Liveness::Alive } else { peer.liveness },
+        is_gone: peer.entry.gone,
+        is_connected: peer.link.is_some(),
+        lag_facts: peer.told.map(|told| told.sequence.saturating_sub(peer.taken.sequence)),
+        lag: (peer.as_of > 0).then(|| Duration::from_nanos(now.saturating_sub(peer.as_of))),
+        clock_offset_nanos: peer.offset().map(|offset| offset.nanos),
+        last_seen: peer.last_seen,
+        facts: peer.told.map(|told| (told.facts, told.digest)),
+        trouble: peer.trouble.clone(),
+    }
+}

@@ -1,0 +1,197 @@
+//! Clusters in one process: real stores in memory, real frames over pipes, time that waits for them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use plimsoll_domain::id::{ClusterName, NodeId, Region, TenantId};
+use plimsoll_domain::projection::{Draft, Expectation, Submission};
+use plimsoll_domain::timestamp::UnixNanos;
+use plimsoll_store::StoredIdentity;
+use plimsoll_store::engine::memory::Memory;
+use plimsoll_store::options::{Options, WallClock};
+use plimsoll_store::projections::Projections;
+use plimsoll_store::writer::Post;
+use plimsoll_wire::peer::v1::{SPOKEN, Versions};
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+
+use crate::cluster::{Cluster, ClusterOptions, ClusterTasks, Surroundings};
+use crate::net::{Connecting, Connector, Listener, Stream};
+use crate::security::Security;
+
+/// Pipes by address. What is cut cannot be connected.
+#[derive(Clone, Default)]
+pub(crate) struct Net {
+    listeners: Arc<Mutex<BTreeMap<String, mpsc::Sender<DuplexStream>>>>,
+}
+
+struct Handed(SocketAddr, mpsc::Receiver<DuplexStream>);
+
+impl Listener for Handed {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.0)
+    }
+
+    fn accept(&mut self) -> Connecting<'_> {
+        Box::pin(async {
+            match self.1.recv().await {
+                Some(stream) => Ok(Box::new(stream) as Box<dyn Stream>),
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+impl Connector for Net {
+    fn connect<'a>(&'a self, address: &'a str) -> Connecting<'a> {
+        Box::pin(async move {
+            let listener = self.listeners.lock().unwrap().get(address).cloned();
+            let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+            let (near, far) = tokio::io::duplex(64 << 10);
+            listener.ok_or_else(refused)?.send(far).await.map_err(|_| refused())?;
+            Ok(Box::new(near) as Box<dyn Stream>)
+        })
+    }
+}
+
+/// A node, and how its store ends.
+pub(crate) struct Member {
+    pub(crate) cluster: Cluster,
+    pub(crate) projections: Projections,
+    pub(crate) address: String,
+    tasks: ClusterTasks,
+    writer: JoinHandle<()>,
+}
+
+/// What is told of a node that is started.
+pub(crate) struct Spec {
+    pub(crate) number: u8,
+    pub(crate) region: &'static str,
+    pub(crate) seeds: Vec<String>,
+    pub(crate) cluster: &'static str,
+    pub(crate) versions: Versions,
+    pub(crate) ahead_ms: i64,
+    pub(crate) engine: Memory,
+}
+
+impl Spec {
+    pub(crate) fn new(number: u8, region: &'static str) -> Self {
+        let seeds = (1..=number).filter(|other| *other != number).map(address).collect();
+        Self { number, region, seeds, cluster: "test", versions: SPOKEN, ahead_ms: 0, engine: Memory::new() }
+    }
+}
+
+pub(crate) fn address(number: u8) -> String {
+    format!("127.0.0.{number}:1")
+}
+
+fn wall_clock(ahead_ms: i64) -> WallClock {
+    let start = tokio::time::Instant::now();
+    Arc::new(move || {
+        let nanos = 1_776_000_000_000_000_000 + u64::try_from(start.elapsed().as_nanos()).unwrap();
+        UnixNanos::new(nanos.checked_add_signed(ahead_ms * 1_000_000).unwrap())
+    })
+}
+
+impl Net {
+    pub(crate) async fn start(&self, spec: Spec) -> Member {
+        let (connect, handed) = mpsc::channel(8);
+        let address = address(spec.number);
+        self.listeners.lock().unwrap().insert(address.clone(), connect);
+        let clock = wall_clock(spec.ahead_ms);
+        let options = Options {
+            drift_max: Duration::from_millis(500),
+            cursor_cache_bytes: 1 << 20,
+            head_cache_bytes: 1 << 20,
+            tenant_facts_max: u64::MAX,
+            tenant_bytes_max: u64::MAX,
+            reserve_bytes: 0,
+            wall_clock: Arc::clone(&clock),
+            free_bytes: Arc::new(|| None),
+        };
+        let fresh = StoredIdentity { node: NodeId::new(spec.number.into()), incarnation: spec.number.into() };
+        let (projections, writer) = Projections::open(Arc::new(spec.engine), fresh, &options).unwrap();
+        let writer = thread::spawn(|| writer.run());
+        let options = ClusterOptions {
+            cluster: ClusterName::parse(spec.cluster).unwrap(),
+            region: Region::parse(spec.region).unwrap(),
+            advertise: None,
+            http: "127.0.0.1:7171".to_owned(),
+            seeds: spec.seeds,
+            pulse: Duration::from_secs(4),
+            drift_max: Duration::from_millis(500),
+            versions: spec.versions,
+            software: "0.1.0".to_owned(),
+        };
+        let surroundings = Surroundings {
+            listener: Box::new(Handed(address.parse().unwrap(), handed)),
+            connector: Arc::new(self.clone()),
+            security: Security::Plain,
+            wall_clock: clock,
+            seed: spec.number.into(),
+        };
+        let (cluster, tasks) = Cluster::start(options, projections.clone(), surroundings).await.unwrap();
+        Member { cluster, projections, address, tasks, writer }
+    }
+
+    /// Starts nodes in these regions, numbered from 1, each with those before it as seeds.
+    pub(crate) async fn start_all(&self, regions: &[&'static str]) -> Vec<Member> {
+        let mut members = Vec::new();
+        for (number, region) in (1..).zip(regions) {
+            members.push(self.start(Spec::new(number, region)).await);
+        }
+        members
+    }
+}
+
+impl Member {
+    pub(crate) async fn post(&self, artifact: &str, id: &str) {
+        let draft = Draft {
+            artifact_id: artifact.into(),
+            transition_id: id.into(),
+            status: "draft".into(),
+            produced_refs: Vec::new(),
+            committed_version: None,
+        };
+        let submission = Submission::parse(draft).unwrap();
+        let post = Post { submission, expectation: Expectation::Any };
+        self.projections.submit(&tenant(), post).await.unwrap();
+    }
+
+    /// Stops the node as a kill would, and waits until its store is closed.
+    pub(crate) async fn stop(self) {
+        let Self { cluster, projections, tasks, writer, .. } = self;
+        tasks.stop().await;
+        drop((cluster, projections));
+        tokio::task::spawn_blocking(move || writer.join().unwrap()).await.unwrap();
+    }
+}
+
+pub(crate) fn tenant() -> TenantId {
+    TenantId::parse("acme").unwrap()
+}
+
+/// Waits for something to become so, up to a minute of the test's time.
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(60), waiting).await.is_ok(), "not in time: {what}");
+}
+
+/// Waits until all have the same facts, and as many as are expected.
+pub(crate) async fn converged(members: &[Member], facts: u64) {
+    until("all are equal", || {
+        let all: Vec<_> = members.iter().map(|member| member.projections.fingerprint().unwrap()).collect();
+        all.iter().all(|fingerprint| *fingerprint == all[0] && fingerprint.count == facts)
+    })
+    .await;
+}
+
+mod spreading;
