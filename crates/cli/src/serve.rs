@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
 use clap::error::ErrorKind;
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use plimsoll_node::config::{self, Config, SETTINGS, Setting, Sources};
 use plimsoll_node::environment::Environment;
 use plimsoll_node::node::{Node, RunningNode, StartError};
@@ -58,13 +58,18 @@ fn flag(setting: &Setting) -> Arg {
     if !setting.default.is_empty() {
         help.push_str(&format!(" [default: {}]", setting.default));
     }
-    Arg::new(setting.key).long(setting.flag()).value_name(setting.value).help(help)
+    let action = if setting.is_list() { ArgAction::Append } else { ArgAction::Set };
+    Arg::new(setting.key).long(setting.flag()).value_name(setting.value).help(help).action(action)
 }
 
 impl FromArgMatches for ServeArguments {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let flags = SETTINGS.iter().filter(|setting| setting.has_flag);
-        let flags = flags.filter_map(|setting| Some((setting.key, matches.get_one::<String>(setting.key)?.clone())));
+        let given = |setting: &Setting| {
+            let values: Vec<&str> = matches.get_many::<String>(setting.key)?.map(String::as_str).collect();
+            Some(values.join(","))
+        };
+        let flags = flags.filter_map(|setting| Some((setting.key, given(setting)?)));
         Ok(Self { file: matches.get_one(FILE).cloned(), flags: flags.collect() })
     }
 
@@ -199,9 +204,11 @@ async fn start(config: &Config) -> Result<RunningNode, StartError> {
 /// What the operator has to correct is a matter of configuration.
 pub(crate) fn failure(error: &StartError) -> Failure {
     match error {
-        StartError::Directory(_) | StartError::Format(_) | StartError::Listen { .. } => {
-            Failure::Config { detail: error.to_string() }
-        }
+        StartError::Directory(_)
+        | StartError::Format(_)
+        | StartError::Listen { .. }
+        | StartError::Cluster(_)
+        | StartError::Tls(_) => Failure::Config { detail: error.to_string() },
         StartError::Address(_) | StartError::Thread(_) | StartError::Entropy => Failure::Other(anyhow!("{error}")),
     }
 }

@@ -23,9 +23,8 @@ use tokio::time::sleep;
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::membership::{self, INPUTS_MAX, Input};
-use crate::net::{Connector, Listener};
+use crate::net::Network;
 use crate::roster::Roster;
-use crate::security::Security;
 use crate::{joining, keeper, server};
 
 /// The note of what a node keeps of its cluster.
@@ -49,32 +48,14 @@ pub struct ClusterOptions {
     pub seeds: Vec<String>,
     /// The longest time between two signs of life, and so the age of what an idle node knows.
     pub pulse: Duration,
+    /// How long other members may take to say whether they know a ref.
+    pub repair_timeout: Duration,
     /// How far clocks may be apart.
     pub drift_max: Duration,
     /// The versions of the peer protocol to speak; other than [`plimsoll_wire::peer::v1::SPOKEN`] only to try an upgrade.
     pub versions: Versions,
     /// The version of the software, for people.
     pub software: String,
-}
-
-/// The way to the peers.
-pub struct Surroundings {
-    /// Where peers call.
-    pub listener: Box<dyn Listener>,
-    /// The way to them.
-    pub connector: Arc<dyn Connector>,
-    /// How connections are protected.
-    pub security: Security,
-    /// The wall clock.
-    pub wall_clock: WallClock,
-    /// What is drawn from: another one at each start.
-    pub seed: u64,
-}
-
-impl fmt::Debug for Surroundings {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Surroundings").field("security", &self.security).finish_non_exhaustive()
-    }
 }
 
 /// A node cannot be part of a cluster.
@@ -137,16 +118,19 @@ impl ClusterTasks {
 }
 
 impl Cluster {
-    /// Makes a node part of its cluster: it listens for peers when this returns, and calls them from then on.
+    /// Makes a node part of its cluster: it listens for peers when this returns, and calls them from then on. `seed` is
+    /// what is drawn from: another one at each start.
     ///
     /// # Errors
     /// [`ClusterError`].
     pub async fn start(
         options: ClusterOptions,
         projections: Projections,
-        surroundings: Surroundings,
+        network: Network,
+        wall_clock: WallClock,
+        seed: u64,
     ) -> Result<(Self, ClusterTasks), ClusterError> {
-        let Surroundings { listener, connector, security, wall_clock, seed } = surroundings;
+        let Network { listener, connector, security } = network;
         let address = listener.local_addr().map_err(ClusterError::Address)?;
         if !security.allows(address) {
             return Err(ClusterError::Unprotected { address });
@@ -159,6 +143,7 @@ impl Cluster {
             cluster: options.cluster,
             instance: seed,
             pulse: options.pulse,
+            repair_timeout: options.repair_timeout,
             drift_max: options.drift_max,
             projections,
             roster,

@@ -23,6 +23,7 @@ pub(crate) struct Context {
     pub(crate) instance: u64,
     /// The longest time between two signs of life.
     pub(crate) pulse: Duration,
+    pub(crate) repair_timeout: Duration,
     pub(crate) drift_max: Duration,
     pub(crate) projections: Projections,
     pub(crate) roster: Roster,

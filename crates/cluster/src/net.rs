@@ -1,12 +1,16 @@
 //! The seams to the network: a simulation puts its own behind them.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::security::Security;
 
 /// A connection.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -32,6 +36,22 @@ pub trait Listener: Send + 'static {
 pub trait Connector: Send + Sync + 'static {
     /// Connects to `<host>:<port>`.
     fn connect<'a>(&'a self, address: &'a str) -> Connecting<'a>;
+}
+
+/// The way from a node to its peers, and from them to it.
+pub struct Network {
+    /// Where peers call.
+    pub listener: Box<dyn Listener>,
+    /// The way to them.
+    pub connector: Arc<dyn Connector>,
+    /// How connections are protected.
+    pub security: Security,
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Network").field("security", &self.security).finish_non_exhaustive()
+    }
 }
 
 /// TCP, without Nagle's delay: an answer is one write, so there is nothing to wait for.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use plimsoll_domain::id::{NodeId, Region};
+use plimsoll_domain::id::{ClusterName, NodeId, Region};
 use plimsoll_store::notes::Fence;
 use plimsoll_wire::peer::v1::Member;
 use tokio::time::timeout;
@@ -205,6 +205,12 @@ impl Cluster {
             links_failed: counters.links_failed.get(),
             callers_refused: counters.callers_refused.get(),
         }
+    }
+
+    /// The name of the cluster.
+    #[must_use]
+    pub fn name(&self) -> &ClusterName {
+        &self.context.cluster
     }
 
     /// This node.

@@ -19,8 +19,8 @@ use plimsoll_wire::peer::v1::{SPOKEN, Versions};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 
-use crate::cluster::{Cluster, ClusterOptions, ClusterTasks, Surroundings};
-use crate::net::{Connecting, Connector, Listener, Stream};
+use crate::cluster::{Cluster, ClusterOptions, ClusterTasks};
+use crate::net::{Connecting, Connector, Listener, Network, Stream};
 use crate::security::Security;
 
 /// Pipes by address. What is cut cannot be connected.
@@ -123,18 +123,18 @@ impl Net {
             http: "127.0.0.1:7171".to_owned(),
             seeds: spec.seeds,
             pulse: Duration::from_secs(4),
+            repair_timeout: Duration::from_millis(500),
             drift_max: Duration::from_millis(500),
             versions: spec.versions,
             software: "0.1.0".to_owned(),
         };
-        let surroundings = Surroundings {
+        let network = Network {
             listener: Box::new(Handed(address.parse().unwrap(), handed)),
             connector: Arc::new(self.clone()),
             security: Security::Plain,
-            wall_clock: clock,
-            seed: spec.number.into(),
         };
-        let (cluster, tasks) = Cluster::start(options, projections.clone(), surroundings).await.unwrap();
+        let started = Cluster::start(options, projections.clone(), network, clock, spec.number.into());
+        let (cluster, tasks) = started.await.unwrap();
         Member { cluster, projections, address, tasks, writer }
     }
 

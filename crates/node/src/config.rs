@@ -18,14 +18,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http::HeaderValue;
-use plimsoll_domain::id::TenantId;
+use plimsoll_domain::id::{ClusterName, Region, TenantId};
 use plimsoll_store::directory::EngineKind;
+use plimsoll_wire::peer::v1::SPOKEN;
 use thiserror::Error;
 
 pub use settings::{SETTINGS, Setting};
 
 use crate::access::{TOKENS_MAX, Token};
-use crate::node::NodeOptions;
+use crate::node::{ClusterSettings, NodeOptions};
 use crate::rate::Rate;
 
 /// What the variables of settings begin with.
@@ -41,6 +42,26 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The address clients connect to.
     pub listen: SocketAddr,
+    /// The address peers connect to; `None` for a node alone.
+    pub peer_listen: Option<SocketAddr>,
+    /// Where peers reach this node: `<host>:<port>`.
+    pub advertise: Option<String>,
+    /// Where clients reach this node: `<host>:<port>`.
+    pub advertise_http: Option<String>,
+    /// Peers to call first.
+    pub seed: Vec<String>,
+    /// Where this node is.
+    pub region: Region,
+    /// The cluster it is of.
+    pub cluster: ClusterName,
+    /// The folder of its certificates.
+    pub tls: Option<PathBuf>,
+    /// How long a write waits for other members' disks.
+    pub ack_timeout: Duration,
+    /// How long other members may take to say whether they know a ref.
+    pub repair_timeout: Duration,
+    /// The longest time between two signs of life.
+    pub pulse: Duration,
     /// The engine of a new data directory; an existing one has to be of it.
     pub engine: Option<EngineKind>,
     /// Bytes of memory for everything that is cached.
@@ -228,6 +249,16 @@ impl Config {
         let mut config = Self {
             data_dir: PathBuf::new(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            peer_listen: None,
+            advertise: None,
+            advertise_http: None,
+            seed: Vec::new(),
+            region: Region::parse("default").expect("it is of these letters"),
+            cluster: ClusterName::parse("plimsoll").expect("it is of these letters"),
+            tls: None,
+            ack_timeout: Duration::ZERO,
+            repair_timeout: Duration::ZERO,
+            pulse: Duration::ZERO,
             engine: None,
             cache_bytes: 0,
             drift_max: Duration::ZERO,
@@ -284,6 +315,9 @@ impl Config {
     pub fn node_options(&self) -> NodeOptions {
         let unless_zero = |number: u64| if number == 0 { u64::MAX } else { number };
         NodeOptions {
+            cluster: self.peer_listen.is_some().then(|| self.cluster_settings()),
+            ack_timeout: self.ack_timeout,
+            has_test_controls: false,
             drift_max: self.drift_max,
             cursor_cache_bytes: self.cache_bytes / 3,
             head_cache_bytes: self.cache_bytes / 2,
@@ -296,6 +330,19 @@ impl Config {
             cors_origins: self.cors_origins.clone(),
             connections_max: self.connections_max,
             shutdown_grace: self.shutdown_grace,
+        }
+    }
+
+    fn cluster_settings(&self) -> ClusterSettings {
+        ClusterSettings {
+            cluster: self.cluster.clone(),
+            region: self.region.clone(),
+            advertise: self.advertise.clone(),
+            advertise_http: self.advertise_http.clone(),
+            seeds: self.seed.clone(),
+            pulse: self.pulse,
+            repair_timeout: self.repair_timeout,
+            versions: SPOKEN,
         }
     }
 

@@ -5,58 +5,21 @@
 //! runtime simulates them.
 
 use std::fmt;
-use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use plimsoll_cluster::cluster::ClusterError;
+pub use plimsoll_cluster::net::{Connector, Listener, Network, Stream, Tcp};
+pub use plimsoll_cluster::security::Security;
+use plimsoll_cluster::tls::Tls;
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_store::directory::{self, Directory};
 use plimsoll_store::engine::{Engine, EngineOptions};
 use plimsoll_store::options::{FreeBytes, WallClock};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::node::StartError;
-
-/// A connection of a client.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
-
-/// What [`Listener::accept`] returns.
-pub type Accept<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
-
-/// Where clients connect.
-pub trait Listener: Send + 'static {
-    /// Its own address, with the port it was given.
-    ///
-    /// # Errors
-    /// It cannot be told.
-    fn local_addr(&self) -> io::Result<SocketAddr>;
-
-    /// The next connection. A future that is dropped before it is ready has taken none.
-    fn accept(&mut self) -> Accept<'_>;
-}
-
-/// TCP, without Nagle's delay: an answer is one write, so there is nothing to wait for.
-impl Listener for TcpListener {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Self::local_addr(self)
-    }
-
-    fn accept(&mut self) -> Accept<'_> {
-        Box::pin(async {
-            let (stream, _) = Self::accept(self).await?;
-            // It fails where the client is gone already, which its connection will tell.
-            let _ = stream.set_nodelay(true);
-            Ok(Box::new(stream) as Box<dyn Stream>)
-        })
-    }
-}
 
 /// Whether answers carry a `date`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +45,8 @@ pub struct Environment {
     pub listener: Box<dyn Listener>,
     /// Whether answers carry a `date`.
     pub date_header: DateHeader,
+    /// The way to peers; `None` for a node alone.
+    pub peers: Option<Network>,
     /// The directory of the engine, kept locked as long as the node runs; `None` for an engine without one.
     pub directory: Option<Directory>,
 }
@@ -108,6 +73,7 @@ impl Environment {
         let listener = TcpListener::bind(config.listen).await.map_err(in_use)?;
         let seed = getrandom::u64().map_err(|_| StartError::Entropy)?;
         let path = directory.path().to_path_buf();
+        let peers = network(config).await?;
         Ok(Self {
             wall_clock: Arc::new(system_time),
             seed,
@@ -115,9 +81,25 @@ impl Environment {
             free_bytes: Arc::new(move || directory::free_bytes(&path)),
             listener: Box::new(listener),
             date_header: DateHeader::OfTheSystem,
+            peers,
             directory: Some(directory),
         })
     }
+}
+
+/// TCP, at the address of the configuration; `None` where it has none.
+async fn network(config: &Config) -> Result<Option<Network>, StartError> {
+    let Some(address) = config.peer_listen else { return Ok(None) };
+    let security = match &config.tls {
+        Some(folder) => Security::Tls(Tls::open(folder, Arc::new(system_time))?),
+        None => Security::Plain,
+    };
+    if !security.allows(address) {
+        return Err(ClusterError::Unprotected { address }.into());
+    }
+    let in_use = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(in_use)?;
+    Ok(Some(Network { listener: Box::new(listener), connector: Arc::new(Tcp), security }))
 }
 
 /// The system's clock; what lies before 1970 or after 2554 is taken to the nearest of the two.
@@ -148,6 +130,10 @@ impl Draws {
 
 #[cfg(test)]
 pub(crate) mod fixture {
+    use std::io;
+    use std::net::SocketAddr;
+
+    use plimsoll_cluster::net::Connecting;
     use tokio::io::DuplexStream;
     use tokio::sync::mpsc;
 
@@ -168,7 +154,7 @@ pub(crate) mod fixture {
             Ok(SocketAddr::from(([127, 0, 0, 1], 1)))
         }
 
-        fn accept(&mut self) -> Accept<'_> {
+        fn accept(&mut self) -> Connecting<'_> {
             Box::pin(async {
                 match self.0.recv().await {
                     Some(stream) => Ok(Box::new(stream) as Box<dyn Stream>),

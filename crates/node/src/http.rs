@@ -12,6 +12,7 @@ mod cors;
 pub(crate) mod docs;
 pub(crate) mod error;
 pub(crate) mod extract;
+mod freshness;
 pub(crate) mod leftover;
 pub(crate) mod middleware;
 pub mod openapi;
@@ -47,7 +48,12 @@ pub(crate) fn routes() -> (Router<App>, OpenApi) {
 pub(crate) fn described(description: &OpenApi) -> Vec<(Method, String)> {
     let paths = description.paths.paths.iter();
     let methods = paths.flat_map(|(path, item)| {
-        let methods = [(Method::GET, &item.get), (Method::POST, &item.post), (Method::DELETE, &item.delete)];
+        let methods = [
+            (Method::GET, &item.get),
+            (Method::POST, &item.post),
+            (Method::PUT, &item.put),
+            (Method::DELETE, &item.delete),
+        ];
         methods.into_iter().filter(|(_, operation)| operation.is_some()).map(|(method, _)| (method, path.clone()))
     });
     methods.collect()

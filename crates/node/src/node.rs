@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_domain::id::{NodeId, TenantId};
+use plimsoll_cluster::cluster::{Cluster, ClusterError, ClusterOptions, ClusterTasks};
+use plimsoll_cluster::tls::TlsError;
+use plimsoll_domain::id::{ClusterName, NodeId, Region, TenantId};
 use plimsoll_store::StoredIdentity;
 use plimsoll_store::directory::{Directory, DirectoryError};
 use plimsoll_store::format::{Format, FormatError};
 use plimsoll_store::options::Options;
 use plimsoll_store::projections::Projections;
+use plimsoll_wire::peer::v1::Versions;
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -28,6 +31,12 @@ use crate::tasks::writer::WriterThread;
 /// What a node is told by its owner. [`crate::config::Config`] makes one and documents each setting.
 #[derive(Debug, Clone)]
 pub struct NodeOptions {
+    /// What it is told of its cluster; `None` for a node alone.
+    pub cluster: Option<ClusterSettings>,
+    /// How long a write waits for other members' disks.
+    pub ack_timeout: Duration,
+    /// Whether an admin may cut the node off from its peers, for a test.
+    pub has_test_controls: bool,
     /// How far ahead of this node's clock a token may lie.
     pub drift_max: Duration,
     /// Bytes of memory for cursors.
@@ -54,6 +63,27 @@ pub struct NodeOptions {
     pub shutdown_grace: Duration,
 }
 
+/// What a node is told of its cluster.
+#[derive(Debug, Clone)]
+pub struct ClusterSettings {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Where the node is.
+    pub region: Region,
+    /// Where peers reach it; `None` for the address it listens on.
+    pub advertise: Option<String>,
+    /// Where clients reach it; `None` for the address it listens on.
+    pub advertise_http: Option<String>,
+    /// Peers to call first.
+    pub seeds: Vec<String>,
+    /// The longest time between two signs of life.
+    pub pulse: Duration,
+    /// How long other members may take to say whether they know a ref.
+    pub repair_timeout: Duration,
+    /// The versions of the peer protocol to speak.
+    pub versions: Versions,
+}
+
 /// A node did not start. Nothing of it is left running.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -63,6 +93,12 @@ pub enum StartError {
     /// What the data directory holds cannot be used.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// It cannot be part of its cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Its certificates cannot be used.
+    #[error("the certificates of the peer port cannot be used: {0}")]
+    Tls(#[from] TlsError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -113,10 +149,24 @@ impl Node {
         let identity = projections.identity();
         let format = projections.format();
         let (stop, stopping) = watch::channel(false);
+        let writer = WriterThread::spawn(writer).map_err(StartError::Thread)?;
+        let (cluster, cluster_tasks) = match (options.cluster.clone(), environment.peers) {
+            (Some(settings), Some(network)) => {
+                let told = settings.options(local_addr, options.drift_max);
+                let clock = Arc::clone(&environment.wall_clock);
+                let started = Cluster::start(told, projections.clone(), network, clock, draws.next());
+                let (cluster, tasks) = started.await?;
+                (Some(cluster), Some(tasks))
+            }
+            _ => (None, None),
+        };
         let (routes, description) = http::routes();
         let tenants = tenants(&options);
         let app = App::new(Inner {
             projections,
+            cluster: cluster.clone(),
+            ack_timeout: options.ack_timeout,
+            has_test_controls: options.has_test_controls,
             access: Access::new(options.tokens, options.anonymous),
             rate_limits: RateLimits::new(tenants.iter().cloned(), options.rate),
             metrics: Metrics::new(identity.node, http::described(&description), tenants),
@@ -131,7 +181,6 @@ impl Node {
             date_header: environment.date_header,
             grace: options.shutdown_grace,
         };
-        let writer = WriterThread::spawn(writer).map_err(StartError::Thread)?;
         let serving = server::serve(environment.listener, server, options.connections_max);
         Ok(RunningNode {
             local_addr,
@@ -139,9 +188,28 @@ impl Node {
             format,
             stop,
             server: ServerTask::spawn(serving),
+            cluster,
+            cluster_tasks,
             writer,
             _directory: environment.directory,
         })
+    }
+}
+
+impl ClusterSettings {
+    fn options(self, local_addr: SocketAddr, drift_max: Duration) -> ClusterOptions {
+        ClusterOptions {
+            cluster: self.cluster,
+            region: self.region,
+            advertise: self.advertise,
+            http: self.advertise_http.unwrap_or_else(|| local_addr.to_string()),
+            seeds: self.seeds,
+            pulse: self.pulse,
+            repair_timeout: self.repair_timeout,
+            drift_max,
+            versions: self.versions,
+            software: env!("CARGO_PKG_VERSION").to_owned(),
+        }
     }
 }
 
@@ -175,6 +243,8 @@ pub struct RunningNode {
     format: Format,
     stop: watch::Sender<bool>,
     server: ServerTask,
+    cluster: Option<Cluster>,
+    cluster_tasks: Option<ClusterTasks>,
     writer: WriterThread,
     /// Declared last: unlocked when nothing uses the engine any more.
     _directory: Option<Directory>,
@@ -191,6 +261,12 @@ impl RunningNode {
     #[must_use]
     pub const fn node_id(&self) -> NodeId {
         self.identity.node
+    }
+
+    /// Where peers reach it, if it is no node alone.
+    #[must_use]
+    pub fn peer_address(&self) -> Option<&str> {
+        self.cluster.as_ref().map(|cluster| cluster.here().peer.as_str())
     }
 
     /// The format of its store.
@@ -217,7 +293,11 @@ impl RunningNode {
     pub async fn stop(mut self) -> Result<(), StopError> {
         self.stop.send_replace(true);
         let served = self.server.ended().await;
-        // With the server went the last handle to the store, so the writer ends once its queue is empty.
+        drop(self.cluster.take());
+        if let Some(tasks) = self.cluster_tasks.take() {
+            tasks.stop().await;
+        }
+        // With the server and the cluster went the last handle to the store, so the writer ends once its queue is empty.
         let written = self.writer.join().await;
         written.and(served)
     }
@@ -248,9 +328,13 @@ mod tests {
             free_bytes,
             listener: Box::new(handed),
             date_header: DateHeader::Absent,
+            peers: None,
             directory: None,
         };
         let options = NodeOptions {
+            cluster: None,
+            ack_timeout: Duration::from_secs(1),
+            has_test_controls: false,
             drift_max: Duration::from_millis(500),
             cursor_cache_bytes: 1 << 20,
             head_cache_bytes: 1 << 20,

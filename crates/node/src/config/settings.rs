@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderValue;
-use plimsoll_domain::id::TenantId;
+use plimsoll_domain::id::{ClusterName, Region, TenantId};
 
 use super::{AnonRead, Config, ConfigError, CorsOrigins, Origin, VARIABLE_PREFIX};
 
@@ -38,6 +38,12 @@ impl Setting {
         self.key.replace('_', "-")
     }
 
+    /// Whether it may be given several times, each for one more.
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        self.key == SEED
+    }
+
     pub(super) fn apply(&self, config: &mut Config, text: &str, origin: &Origin) -> Result<(), ConfigError> {
         (self.set)(config, text).map_err(|rule| self.broken(rule, origin))
     }
@@ -51,6 +57,11 @@ const MIB: u64 = 1 << 20;
 
 /// The key of the tokens, which a file may also give as tables.
 pub(super) const TOKENS: &str = "tokens";
+
+/// The key of the seeds, which may be given one by one.
+const SEED: &str = "seed";
+
+const SEEDS_MAX: usize = 64;
 
 /// The settings there are, in the order of their documentation.
 pub const SETTINGS: &[Setting] = &[
@@ -76,6 +87,111 @@ pub const SETTINGS: &[Setting] = &[
             config.listen = text.parse::<SocketAddr>().map_err(|_| "must be <IP address>:<port>".to_owned())?;
             Ok(())
         },
+    },
+    Setting {
+        key: "peer_listen",
+        value: "IP:PORT",
+        default: "",
+        meaning: "The address peers connect to; port 0 for any that is free. Without it the node is alone. Without tls it \
+                  must be a loopback address.",
+        has_flag: true,
+        set: |config, text| {
+            let address = text.parse().map_err(|_| "must be <IP address>:<port>".to_owned())?;
+            config.peer_listen = Some(address);
+            Ok(())
+        },
+    },
+    Setting {
+        key: "advertise",
+        value: "HOST:PORT",
+        default: "",
+        meaning: "Where peers reach this node, as its certificate names it; the address of peer_listen where nothing is \
+                  said.",
+        has_flag: true,
+        set: |config, text| host_and_port(text).map(|address| config.advertise = Some(address)),
+    },
+    Setting {
+        key: "advertise_http",
+        value: "HOST:PORT",
+        default: "",
+        meaning: "Where clients reach this node, told in the list of members; the address of listen where nothing is said.",
+        has_flag: true,
+        set: |config, text| host_and_port(text).map(|address| config.advertise_http = Some(address)),
+    },
+    Setting {
+        key: SEED,
+        value: "HOST:PORT",
+        default: "",
+        meaning: "Peers to call first, separated by commas or given one by one; at most 64. One that answers tells of all \
+                  others. A node may be among its own seeds.",
+        has_flag: true,
+        set: |config, text| {
+            let seeds = text.split(',').map(str::trim).filter(|seed| !seed.is_empty()).map(host_and_port);
+            config.seed = seeds.collect::<Result<Vec<_>, _>>()?;
+            if config.seed.len() > SEEDS_MAX { Err(format!("must be at most {SEEDS_MAX}")) } else { Ok(()) }
+        },
+    },
+    Setting {
+        key: "region",
+        value: "NAME",
+        default: "default",
+        meaning: "Where this node is: 1 to 32 of a-z 0-9 - _ and the full stop. Facts cross from one region to another once.",
+        has_flag: true,
+        set: |config, text| {
+            config.region = Region::parse(text).map_err(|rule| rule.to_string())?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "cluster",
+        value: "NAME",
+        default: "plimsoll",
+        meaning: "The cluster this node is of: 1 to 64 of a-z 0-9 - _ and the full stop. Nodes of another one are turned away, \
+                  and a data directory keeps to the one it was first started in.",
+        has_flag: true,
+        set: |config, text| {
+            config.cluster = ClusterName::parse(text).map_err(|rule| rule.to_string())?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "tls",
+        value: "DIR",
+        default: "",
+        meaning: "The folder of ca.pem, node.pem and node.key, as plimsoll tls makes them: peers then show each other who \
+                  they are. Renewed files are taken up while the node runs.",
+        has_flag: true,
+        set: |config, text| {
+            config.tls = Some(PathBuf::from(text));
+            if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(()) }
+        },
+    },
+    Setting {
+        key: "ack_timeout_ms",
+        value: "MS",
+        default: "5000",
+        meaning: "How long a write with Plimsoll-Ack waits for other members' disks before it is answered with 504, 1 to 60000 \
+                  ms.",
+        has_flag: true,
+        set: |config, text| number(text, 1, 60_000).map(|millis| config.ack_timeout = Duration::from_millis(millis)),
+    },
+    Setting {
+        key: "repair_timeout_ms",
+        value: "MS",
+        default: "500",
+        meaning: "How long all members together may take to say whether they know a ref that this node does not, 1 to 60000 \
+                  ms; then the write is answered with 503. Raise it where members are far apart.",
+        has_flag: true,
+        set: |config, text| number(text, 1, 60_000).map(|millis| config.repair_timeout = Duration::from_millis(millis)),
+    },
+    Setting {
+        key: "pulse_ms",
+        value: "MS",
+        default: "4000",
+        meaning: "The longest time between two signs of life to a peer, 100 to 60000 ms, and so the age of what an idle node \
+                  knows. A peer that misses three is taken to be cut off. Each costs some hundred bytes.",
+        has_flag: true,
+        set: |config, text| number(text, 100, 60_000).map(|millis| config.pulse = Duration::from_millis(millis)),
     },
     Setting {
         key: "engine",
@@ -244,6 +360,22 @@ fn number(text: &str, min: u64, max: u64) -> Result<u64, String> {
 
 fn number_u32(text: &str, min: u32, max: u32) -> Result<u32, String> {
     Ok(u32::try_from(number(text, min.into(), max.into())?).expect("no more than the bound"))
+}
+
+/// A host, by name or address, and a port.
+fn host_and_port(text: &str) -> Result<String, String> {
+    let is_host = |host: &str| {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        match bare {
+            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => (1..=253).contains(&host.len()) && host.bytes().all(is_name),
+        }
+    };
+    match text.rsplit_once(':') {
+        Some((host, port)) if is_host(host) && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        _ => Err(format!("{text:?} must be <host>:<port>, an IPv6 address in brackets")),
+    }
 }
 
 fn origins(text: &str) -> Result<CorsOrigins, String> {

@@ -1,8 +1,10 @@
 //! What every handler shares.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
+use plimsoll_cluster::cluster::Cluster;
 use plimsoll_domain::id::TenantId;
 use plimsoll_store::options::FreeBytes;
 use plimsoll_store::projections::Projections;
@@ -26,6 +28,12 @@ struct Shared {
 pub(crate) struct Inner {
     /// The projections of this node.
     pub(crate) projections: Projections,
+    /// Its cluster; `None` for a node alone.
+    pub(crate) cluster: Option<Cluster>,
+    /// How long a write waits for other members' disks.
+    pub(crate) ack_timeout: Duration,
+    /// Whether an admin may cut the node off from its peers, for a test.
+    pub(crate) has_test_controls: bool,
     /// Who may do what.
     pub(crate) access: Access,
     /// How much each tenant may ask.
@@ -69,8 +77,6 @@ impl App {
 
 #[cfg(test)]
 mod fixture {
-    use std::time::Duration;
-
     use plimsoll_domain::id::NodeId;
     use plimsoll_domain::timestamp::UnixNanos;
     use plimsoll_store::StoredIdentity;
@@ -106,6 +112,9 @@ mod fixture {
             let tenant = token.tenant().clone();
             let app = Self::new(Inner {
                 projections,
+                cluster: None,
+                ack_timeout: Duration::from_secs(1),
+                has_test_controls: false,
                 access: Access::new(vec![token], None),
                 rate_limits: RateLimits::new([tenant.clone()], None),
                 metrics: Metrics::new(identity.node, [], [tenant]),

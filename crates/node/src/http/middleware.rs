@@ -30,7 +30,7 @@ use tracing::Instrument;
 use super::app::App;
 use super::error::ApiError;
 use super::routes::cursor;
-use super::{cors, leftover};
+use super::{cors, freshness, leftover};
 use crate::metrics::RequestMetrics;
 
 /// Names a request, in its answer and in the log.
@@ -39,6 +39,9 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(super) const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// What the routes begin with whose answers tell how old they may be.
+const READS: &str = "/projections";
 
 /// The longest id a client may give its request.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -215,6 +218,9 @@ impl Seen {
         let has_waited = self.may_wait && response.headers().contains_key(PREFERENCE_APPLIED);
         self.requests().answered(response.status(), if has_waited { None } else { Some(took) });
         self.log(response.status(), took);
+        if self.method == Method::GET && self.route().starts_with(READS) {
+            freshness::tell(&self.observer.app, response.headers_mut());
+        }
         response.headers_mut().insert(REQUEST_ID, self.id);
         response
     }

@@ -20,7 +20,7 @@ pub fn openapi_json() -> String {
 /// A header is there or not; `utoipa` describes one that need not be there as one that may be `null`.
 pub(super) fn strip_null_headers(description: &mut OpenApi) {
     let items = description.paths.paths.values_mut();
-    let operations = items.flat_map(|item| [&mut item.get, &mut item.post, &mut item.delete]).flatten();
+    let operations = items.flat_map(|item| [&mut item.get, &mut item.post, &mut item.put, &mut item.delete]).flatten();
     for parameter in operations.flat_map(|operation| operation.parameters.iter_mut().flatten()) {
         if let RefOr::T(parameter) = parameter
             && let (ParameterIn::Header, Some(RefOr::T(Schema::Object(schema)))) =
@@ -59,6 +59,7 @@ pub(super) fn base() -> OpenApi {
     tags(
         (name = "transitions", description = "Moving artifacts on."),
         (name = "projections", description = "Reading how far artifacts have come, and retiring them."),
+        (name = "cluster", description = "The nodes and how they are. It takes a token with the scope `admin`."),
         (name = "operations", description = "For orchestrators and Prometheus; no token is needed."),
     ),
     components(schemas(Problem, PostTransition, BatchLine, Change, TokenAndTime)),

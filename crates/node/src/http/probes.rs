@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use plimsoll_store::error::StoreFailure;
+use plimsoll_store::notes::Fence;
 use plimsoll_wire::http::v1::{Health, Readiness};
 use plimsoll_wire::problem::Kind;
 use serde::Serialize;
@@ -42,6 +43,8 @@ async fn healthz(State(app): State<App>) -> Response {
 ///
 /// A node whose disk is full is not `ready`, and its status is 200 all the same: it serves reads, and takes writes
 /// again by itself once there is room. Were it taken out, the other nodes would have its reads too, and fill up as well.
+/// So it is with a node whose clock is off. A node that has come to a cluster is not ready before it has what its peers had
+/// then.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -50,14 +53,14 @@ async fn healthz(State(app): State<App>) -> Response {
     responses(
         (status = 200, description = "Send requests; `ready` is false, with a reason, where only reads are served",
             body = Readiness),
-        (status = 503, description = "Send none: it stops, waits for a migration, or its disk failed", body = Readiness)
+        (status = 503, description = "Send none: it stops, catches up, waits for a migration, or its disk failed", body = Readiness)
     ),
     security(())
 )]
 async fn readyz(State(app): State<App>) -> Response {
     let reason = unready(&app);
     let status = match reason {
-        None | Some(Kind::DiskFull) => StatusCode::OK,
+        None | Some(Kind::DiskFull | Kind::ClockFenced) => StatusCode::OK,
         Some(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     json(status, &Readiness { ready: reason.is_none(), reason: reason.map(Kind::uri) })
@@ -79,8 +82,15 @@ fn unready(app: &App) -> Option<Kind> {
     });
     let stopping = || app.stopping.borrow().then_some(Kind::NotReady);
     let old = || app.projections.format().is_old().then_some(Kind::MigrationPending);
+    let joining = || app.cluster.as_ref().is_some_and(|cluster| !cluster.is_ready()).then_some(Kind::NotReady);
+    let fenced = || {
+        app.projections.fence().map(|fence| match fence {
+            Fence::Clock => Kind::ClockFenced,
+            Fence::Identity => Kind::NotReady,
+        })
+    };
     let full = || (app.free_bytes)().is_some_and(|free| free < app.reserve_bytes).then_some(Kind::DiskFull);
-    failed.or_else(stopping).or_else(old).or_else(full)
+    failed.or_else(stopping).or_else(old).or_else(joining).or_else(fenced).or_else(full)
 }
 
 /// What the node counts, in Prometheus' text format.

@@ -7,6 +7,7 @@ mod acceptance;
 mod batch;
 mod bounds;
 mod changes;
+mod cluster;
 pub(crate) mod cursor;
 mod cursors;
 mod history;
@@ -42,7 +43,9 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(cursors::post_cursors))
         .routes(routes!(projection::get_projection, retirement::delete_projection))
         .routes(routes!(cursor::get_cursor))
-        .routes(routes!(history::get_history));
+        .routes(routes!(history::get_history))
+        .routes(routes!(cluster::get_cluster))
+        .routes(routes!(cluster::put_cut, cluster::delete_cut));
     openapi::strip_null_headers(router.get_openapi_mut());
     router
 }

@@ -137,6 +137,71 @@ pub struct HistoryEntry {
     pub stamp: String,
 }
 
+/// A node and its cluster, as the node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterStatus {
+    /// The node that answers.
+    pub node_id: String,
+    /// Where it is.
+    pub region: String,
+    /// What it is doing: `starting`, `catching_up`, `ready`, `clock_fenced`, `read_only` or `leaving`.
+    pub state: String,
+    /// How many facts it has: transitions and tombstones of all tenants.
+    pub facts: u64,
+    /// One hash over all of them: two replicas are equal if and only if theirs are.
+    pub digest: String,
+    /// The cluster's name; `null` for a node alone.
+    #[schema(required = true)]
+    pub cluster: Option<String>,
+    /// Where peers reach it; `null` for a node alone.
+    #[schema(required = true)]
+    pub peer: Option<String>,
+    /// The version of its software.
+    pub version: String,
+    /// The others, those that have left or were forgotten last.
+    pub members: Vec<ClusterMember>,
+}
+
+/// A member, as another node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterMember {
+    /// The member.
+    pub node_id: String,
+    /// Where it is.
+    pub region: String,
+    /// `alive`, `suspect` or `down`, as the failure detector thinks; `gone` if it has left or was forgotten.
+    pub state: String,
+    /// Where clients reach it: a host and a port.
+    pub http: String,
+    /// Where peers reach it: a host and a port.
+    pub peer: String,
+    /// The version of its software.
+    pub version: String,
+    /// Whether the node that answers is connected to it.
+    pub connected: bool,
+    /// How many changes of it are not here yet; `null` where it has not said how many there are.
+    #[schema(required = true)]
+    pub lag_facts: Option<u64>,
+    /// Everything it had so many milliseconds ago is here; `null` where nothing is known since the start.
+    #[schema(required = true)]
+    pub lag_ms: Option<u64>,
+    /// How far its clock is ahead of this node's, in milliseconds; `null` where they were not compared.
+    #[schema(required = true)]
+    pub clock_offset_ms: Option<i64>,
+    /// When it was last heard of, RFC 3339; `null` for never since the start.
+    #[schema(required = true)]
+    pub last_seen: Option<String>,
+    /// How many facts it has, as it said last.
+    #[schema(required = true)]
+    pub facts: Option<u64>,
+    /// One hash over all of them, as it said last.
+    #[schema(required = true)]
+    pub digest: Option<String>,
+    /// What is wrong with it, if anything.
+    #[schema(required = true)]
+    pub trouble: Option<String>,
+}
+
 /// A page of the listing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProjectionPage {

@@ -1,5 +1,7 @@
 //! What a write is answered with.
 
+use std::time::Duration;
+
 use plimsoll_domain::id::{ArtifactId, TransitionId};
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_store::Accepted;
@@ -10,25 +12,34 @@ use plimsoll_wire::problem::Kind;
 use crate::http::app::App;
 use crate::http::error::ApiError;
 
-/// The members of this node's cluster: itself.
-const MEMBERS: u32 = 1;
-
 /// Counts a write and turns its outcome into the answer's: what the contract says a 201 or a 200 is.
-pub(super) fn settle(
-    app: &App,
-    outcome: Result<Accepted, WriteError>,
-    acknowledgements: u32,
-) -> Result<Accepted, ApiError> {
+pub(super) fn settle(app: &App, outcome: Result<Accepted, WriteError>) -> Result<Accepted, ApiError> {
     let accepted = outcome.map_err(ApiError::from).inspect_err(|error| app.metrics.refused(&error.problem))?;
     app.metrics.accepted(&accepted);
-    if acknowledgements <= MEMBERS {
-        return Ok(accepted);
+    Ok(accepted)
+}
+
+/// Waits until so many members, this one among them, have everything that is durable here.
+pub(super) async fn replicated(app: &App, wanted: u32) -> Result<(), ApiError> {
+    if wanted <= 1 {
+        return Ok(());
+    }
+    let (size, members) = match &app.cluster {
+        None => (1, 1),
+        // What cannot be had is not waited for.
+        Some(cluster) if cluster.size() < wanted => {
+            (cluster.size(), cluster.replicated(wanted, Duration::ZERO).await.members)
+        }
+        Some(cluster) => (cluster.size(), cluster.replicated(wanted, app.ack_timeout).await.members),
+    };
+    if members >= wanted {
+        return Ok(());
     }
     Err(ApiError::new(
         Kind::UnderReplicated,
         format!(
-            "the transition stands, on the disk of {MEMBERS} of the {acknowledgements} members asked for; the \
-             cluster has {MEMBERS}"
+            "the transition stands, on the disks of {members} of the {wanted} members asked for, and goes on to others; the \
+             cluster has {size}"
         ),
     ))
 }

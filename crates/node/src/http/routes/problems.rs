@@ -43,6 +43,7 @@ problems! {
     OfBatch: SlowBody, MethodNotAllowed, UnsupportedMediaType, MigrationPending, ClockFenced;
     OfCursor: NoSuchRoute, NotProjected, MethodNotAllowed, InvalidField, NotYetReplicated;
     OfArtifact: NoSuchRoute, NotProjected, MethodNotAllowed, InvalidField;
+    OfCluster: NoSuchRoute, MethodNotAllowed;
     OfListing: MethodNotAllowed;
     OfChanges: MethodNotAllowed, PositionGone;
     OfCursors: NotJson, SlowBody, MethodNotAllowed, TooLarge, UnsupportedMediaType, InvalidField;

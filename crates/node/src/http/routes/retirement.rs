@@ -33,7 +33,7 @@ pub(super) async fn delete_projection(State(app): State<App>, request: Request) 
     let read = read(&app, &request).inspect_err(|error| app.metrics.refused(&error.problem))?;
     let (tenant, artifact, expectation) = read;
     let outcome = app.projections.retire(&tenant, artifact, expectation).await;
-    acceptance::settle(&app, outcome, 1)?;
+    acceptance::settle(&app, outcome)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -85,6 +85,9 @@ impl Node {
         let tenants: Vec<TenantId> = tokens.iter().map(|token| token.tenant().clone()).collect();
         let (stop, stopping) = watch::channel(false);
         let app = App::new(Inner {
+            cluster: None,
+            ack_timeout: Duration::from_secs(1),
+            has_test_controls: false,
             projections,
             access: Access::new(tokens, None),
             rate_limits: RateLimits::new(tenants.clone(), rate),

@@ -49,7 +49,8 @@ pub(super) async fn post_transition(State(app): State<App>, request: Request) ->
     let artifact = post.submission.transition.artifact.clone();
     let transition = post.submission.transition.id.clone();
     let outcome = app.projections.submit(&tenant, post).await;
-    let accepted = acceptance::settle(&app, outcome, acknowledgements)?;
+    let accepted = acceptance::settle(&app, outcome)?;
+    acceptance::replicated(&app, acknowledgements).await?;
     let body = acceptance::body(&artifact, &transition, &accepted);
     let entity_tag = cursor::entity_tag(&body.committed_version);
     let status = StatusCode::from_u16(acceptance::status(&accepted)).expect("200 and 201 are statuses");

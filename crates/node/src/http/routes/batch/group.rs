@@ -134,6 +134,11 @@ impl Waiting {
             Fate::Enqueued(enqueued) => (enqueued.outcomes().await.into_iter(), None),
             Fate::Refused(error) => (Vec::new().into_iter(), Some(error)),
         };
+        let has_accepted = outcomes.as_slice().iter().any(Result::is_ok);
+        let replicated = match has_accepted {
+            true => acceptance::replicated(&asker.app, asker.acknowledgements).await,
+            false => Ok(()),
+        };
         let mut text = Vec::with_capacity(self.lines.len() * ANSWER_BYTES);
         for line in self.lines {
             let (artifact, transition) = match line {
@@ -151,7 +156,8 @@ impl Waiting {
                 (None, outcome) => outcome.expect("there is an outcome for each post"),
             };
             is_refused_as_a_whole |= outcome.as_ref().is_err_and(is_of_the_whole_group);
-            match acceptance::settle(&asker.app, outcome, asker.acknowledgements) {
+            let settled = acceptance::settle(&asker.app, outcome);
+            match settled.and_then(|accepted| replicated.clone().map(|()| accepted)) {
                 Ok(accepted) => {
                     let body = BatchBody::Accepted(acceptance::body(&artifact, &transition, &accepted));
                     push_line(&mut text, acceptance::status(&accepted), body);

@@ -1,0 +1,129 @@
+//! `GET /cluster` and what an operator does with it.
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode, Uri, header};
+use plimsoll_cluster::Liveness;
+use plimsoll_cluster::status::{MemberStatus, NodeState};
+use plimsoll_domain::projection::Fingerprint;
+use plimsoll_domain::timestamp::UnixNanos;
+use plimsoll_wire::http::v1::{ClusterMember, ClusterStatus};
+use plimsoll_wire::problem::Kind;
+use serde::Serialize;
+
+use super::APPLICATION_JSON;
+use super::problems::OfCluster;
+use crate::access::Scope;
+use crate::http::app::App;
+use crate::http::error::ApiError;
+use crate::http::extract::Query;
+
+/// Look at the cluster
+///
+/// What this node is doing, and every other member as this node sees it.
+#[utoipa::path(
+    get,
+    path = "/cluster",
+    tag = "cluster",
+    responses((status = 200, description = "The node and its cluster.", body = ClusterStatus), OfCluster),
+)]
+pub(super) async fn get_cluster(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    authorize(&app, request.headers(), request.uri())?;
+    let Fingerprint { sum, count } = app.projections.fingerprint()?;
+    let identity = app.projections.identity();
+    let here = app.cluster.as_ref().map(|cluster| cluster.here().clone());
+    let status = ClusterStatus {
+        node_id: identity.node.to_string(),
+        region: here.as_ref().map_or("default".to_owned(), |here| here.region.to_string()),
+        state: state_name(app.cluster.as_ref().map_or(NodeState::Ready, |cluster| cluster.state())).to_owned(),
+        facts: count,
+        digest: Fingerprint { sum, count }.to_string(),
+        cluster: app.cluster.as_ref().map(|cluster| cluster.name().to_string()),
+        peer: here.map(|here| here.peer),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        members: app.cluster.iter().flat_map(|cluster| cluster.members()).map(member).collect(),
+    };
+    Ok(json(&status))
+}
+
+fn authorize(app: &App, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
+    app.authorize(headers, Scope::Admin)?;
+    Query::none(uri)
+}
+
+fn json(body: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(body).expect("texts and numbers are JSON");
+    ([(header::CONTENT_TYPE, APPLICATION_JSON)], body).into_response()
+}
+
+const fn state_name(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Starting => "starting",
+        NodeState::CatchingUp => "catching_up",
+        NodeState::Ready => "ready",
+        NodeState::ClockFenced => "clock_fenced",
+        NodeState::ReadOnly => "read_only",
+        NodeState::Leaving => "leaving",
+    }
+}
+
+fn member(status: MemberStatus) -> ClusterMember {
+    let state = match status.liveness {
+        _ if status.is_gone => "gone",
+        Liveness::Alive => "alive",
+        Liveness::Suspect => "suspect",
+        Liveness::Down => "down",
+    };
+    let seen = (status.last_seen > 0).then(|| UnixNanos::new(status.last_seen).to_string());
+    ClusterMember {
+        node_id: status.member.node.to_string(),
+        region: status.member.region.to_string(),
+        state: state.to_owned(),
+        http: status.member.http,
+        peer: status.member.peer,
+        version: status.member.software,
+        connected: status.is_connected,
+        lag_facts: status.lag_facts,
+        lag_ms: status.lag.map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)),
+        clock_offset_ms: status.clock_offset_nanos.map(|nanos| nanos / 1_000_000),
+        last_seen: seen,
+        facts: status.facts.map(|(count, _)| count),
+        digest: status.facts.map(|(count, sum)| Fingerprint { sum, count }.to_string()),
+        trouble: status.trouble,
+    }
+}
+
+/// Cut the node off from its peers, for a test
+///
+/// Only a node of `plimsoll dev` takes it. It stays cut off until `DELETE /cluster/cut`.
+#[utoipa::path(
+    put,
+    path = "/cluster/cut",
+    tag = "cluster",
+    responses((status = 204, description = "It is cut off."), OfCluster),
+)]
+pub(super) async fn put_cut(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    set_cut(&app, &request, true)
+}
+
+/// Let the node talk to its peers again
+#[utoipa::path(
+    delete,
+    path = "/cluster/cut",
+    tag = "cluster",
+    responses((status = 204, description = "It talks to them again."), OfCluster),
+)]
+pub(super) async fn delete_cut(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    set_cut(&app, &request, false)
+}
+
+fn set_cut(app: &App, request: &Request, is_cut: bool) -> Result<Response, ApiError> {
+    authorize(app, request.headers(), request.uri())?;
+    match app.cluster.as_ref().filter(|_| app.has_test_controls) {
+        Some(cluster) => {
+            cluster.set_cut(is_cut);
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+        None => Err(ApiError::new(Kind::NoSuchRoute, "only a node of `plimsoll dev` can be cut off")),
+    }
+}
