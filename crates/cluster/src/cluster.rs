@@ -12,9 +12,8 @@ use plimsoll_store::error::{ReadError, WriteError};
 use plimsoll_store::notes::Fence;
 use plimsoll_store::options::WallClock;
 use plimsoll_store::projections::Projections;
-use plimsoll_wire::peer::FrameError;
-use plimsoll_wire::peer::Frames;
-use plimsoll_wire::peer::v1::{Kept, Member, Versions, decode_kept, encode_kept};
+use plimsoll_wire::peer::v1::{Kept, Member, Versions, decode_kept};
+use plimsoll_wire::peer::{FrameError, Frames};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -22,13 +21,13 @@ use tokio::time::sleep;
 
 use crate::context::Context;
 use crate::counters::Counters;
-use crate::membership::{self, INPUTS_MAX, Input};
+use crate::membership::{self, INPUTS_MAX};
 use crate::net::Network;
 use crate::roster::Roster;
-use crate::{joining, keeper, server};
+use crate::{certificates, joining, keeper, leaving, server};
 
 /// The note of what a node keeps of its cluster.
-const KEPT: &str = "cluster";
+pub(crate) const KEPT: &str = "cluster";
 
 /// How often a node compares its clock with its peers'.
 const FENCE_INTERVAL: Duration = Duration::from_millis(500);
@@ -154,15 +153,18 @@ impl Cluster {
             cut: watch::Sender::new(false),
             ready: watch::Sender::new(false),
             leaving: watch::Sender::new(false),
-            turned_away: watch::Sender::new(None),
             counters: Counters::default(),
         });
-        keep(&context, kept.joined).await?;
+        leaving::keep(&context, kept.joined).await?;
+        if kept.has_left {
+            context.fence_gone();
+        }
         let mut tasks = JoinSet::new();
         tasks.spawn(server::serve(Arc::clone(&context), listener));
         tasks.spawn(membership::run(Arc::clone(&context), inputs, seed));
         tasks.spawn(keeper::keep(Arc::clone(&context), options.seeds.clone()));
-        tasks.spawn(keep_roster(Arc::clone(&context)));
+        tasks.spawn(leaving::keep_roster(Arc::clone(&context)));
+        tasks.spawn(certificates::watch(Arc::clone(&context)));
         tasks.spawn(watch_clocks(Arc::clone(&context)));
         tasks.spawn(joining::run(Arc::clone(&context), kept.joined, !options.seeds.is_empty()));
         Ok((Self { context }, ClusterTasks { tasks }))
@@ -170,7 +172,13 @@ impl Cluster {
 
     fn kept(projections: &Projections, told: &ClusterName) -> Result<Kept, ClusterError> {
         let Some(note) = projections.note(KEPT)? else {
-            return Ok(Kept { cluster: told.clone(), generation: 0, joined: false, roster: Vec::new() });
+            return Ok(Kept {
+                cluster: told.clone(),
+                generation: 0,
+                joined: false,
+                roster: Vec::new(),
+                has_left: false,
+            });
         };
         let kept = decode_kept(Frames::only(&note)?)?;
         if kept.cluster != *told {
@@ -183,13 +191,6 @@ impl Cluster {
     pub fn set_cut(&self, is_cut: bool) {
         tracing::warn!(is_cut, "the node cuts itself off from its peers, or ends that");
         self.context.cut.send_replace(is_cut);
-    }
-
-    /// Tells the others that this node leaves for good. It is no member any more, and may come back only as a new one.
-    pub async fn leave(&self) {
-        self.context.leaving.send_replace(true);
-        // Whoever does not hear it sees the node go down.
-        let _ = self.context.membership.send(Input::Leave).await;
     }
 }
 
@@ -204,38 +205,6 @@ fn here(options: &ClusterOptions, projections: &Projections, listens: SocketAddr
         http: options.http.clone(),
         software: options.software.clone(),
         versions: options.versions,
-    }
-}
-
-/// Writes down what is to be known after a restart.
-pub(crate) async fn keep(context: &Context, joined: bool) -> Result<(), WriteError> {
-    let here = context.roster.here();
-    let entries = context.roster.entries();
-    let others = entries.into_iter().filter(|entry| entry.member.node != here.node);
-    let kept = Kept { cluster: context.cluster.clone(), generation: here.generation, joined, roster: others.collect() };
-    context.projections.set_note(KEPT, encode_kept(&kept)).await
-}
-
-/// Keeps the roster on the disk as it changes.
-async fn keep_roster(context: Arc<Context>) {
-    let mut changed = context.roster.watch();
-    let mut written = (context.roster.entries(), *context.ready.borrow());
-    let mut ready = context.ready.subscribe();
-    loop {
-        let now = (context.roster.entries(), *ready.borrow_and_update());
-        if now != written {
-            match keep(&context, now.1).await {
-                Ok(()) => written = now,
-                Err(error) => {
-                    tracing::warn!(%error, "the roster cannot be kept");
-                    sleep(FENCE_INTERVAL).await;
-                }
-            }
-        }
-        tokio::select! {
-            changed = changed.changed() => if changed.is_err() { return },
-            changed = ready.changed() => if changed.is_err() { return },
-        }
     }
 }
 

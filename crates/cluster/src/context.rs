@@ -7,7 +7,7 @@ use plimsoll_domain::id::{ClusterName, NodeId};
 use plimsoll_store::notes::Fence;
 use plimsoll_store::options::WallClock;
 use plimsoll_store::projections::Projections;
-use plimsoll_wire::peer::v1::{Hello, Refusal, Versions};
+use plimsoll_wire::peer::v1::{Hello, Refusal, RosterEntry, Versions};
 use tokio::sync::{mpsc, watch};
 
 use crate::counters::Counters;
@@ -37,8 +37,6 @@ pub(crate) struct Context {
     pub(crate) ready: watch::Sender<bool>,
     /// Whether the node leaves.
     pub(crate) leaving: watch::Sender<bool>,
-    /// Why this node is no member any more, if a peer said so.
-    pub(crate) turned_away: watch::Sender<Option<Refusal>>,
     pub(crate) counters: Counters,
 }
 
@@ -84,11 +82,33 @@ impl Context {
     pub(crate) fn met(&self, hello: Hello) {
         let Hello { member, roster, .. } = hello;
         let node = member.node;
-        let itself = plimsoll_wire::peer::v1::RosterEntry { member, gone: false };
-        // What a member says of itself now counts, however often a copy of it was started.
-        self.roster.merge(std::iter::once(itself).chain(roster));
+        self.take_roster(std::iter::once(RosterEntry { member, gone: false }).chain(roster));
         let now = self.now();
         self.roster.note(node, |peer| peer.last_seen = now);
+    }
+
+    /// Takes over what another roster says.
+    pub(crate) fn take_roster(&self, entries: impl IntoIterator<Item = RosterEntry>) {
+        let here = self.node();
+        let mut is_gone = false;
+        let entries = entries.into_iter().inspect(|entry| is_gone |= entry.gone && entry.member.node == here);
+        self.roster.merge(entries);
+        if is_gone {
+            self.fence_gone();
+        }
+    }
+
+    /// What a node takes that is no member any more would go nowhere.
+    pub(crate) fn fence_gone(&self) {
+        if self.projections.fence() != Some(Fence::NoMember) {
+            tracing::error!(
+                "this node is no member any more: it left, or was forgotten; it takes no writes, and may only come back as a \
+                 new node, with an empty data directory"
+            );
+        }
+        self.projections.set_fence(Some(Fence::NoMember));
+        // It is written down with the roster.
+        self.roster.change(self.node(), |_| {});
     }
 
     /// Two nodes with one identity stamp the same: neither may go on.

@@ -13,6 +13,8 @@ pub(crate) struct Counters {
     pub(crate) links_made: Count,
     pub(crate) links_failed: Count,
     pub(crate) callers_refused: Count,
+    pub(crate) refs_asked: Count,
+    pub(crate) refs_repaired: Count,
 }
 
 /// One of them.

@@ -238,7 +238,7 @@ impl Away {
     fn refused(&self, context: &Context, address: &str, refusal: &Refusal) {
         match refusal {
             Refusal::SameNode => context.fence_identity(address),
-            Refusal::Gone => drop(context.turned_away.send_replace(Some(refusal.clone()))),
+            Refusal::Gone => context.fence_gone(),
             _ => {}
         }
     }

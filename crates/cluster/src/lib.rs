@@ -1,6 +1,7 @@
 //! Every conversation between nodes.
 //!
 //! - [`cluster`]: a node's part in its cluster, and all that others ask it.
+//! - [`repair`]: asking everybody before saying that nobody knows.
 //! - [`status`]: what it can tell of it.
 //! - [`tls`] and [`security`]: certificates: whom a node believes, and how it shows who it is.
 //! - [`net`]: the seams to the network.
@@ -9,6 +10,7 @@
 //! `membership` finds out who is alive; `plan` says who follows whose feed, `feed` tells one, `follow` takes it over;
 //! `joining` says when a node has caught up.
 
+mod certificates;
 pub mod cluster;
 mod context;
 mod counters;
@@ -16,10 +18,12 @@ mod feed;
 mod follow;
 mod joining;
 mod keeper;
+pub mod leaving;
 mod link;
 mod membership;
 pub mod net;
 mod plan;
+pub mod repair;
 mod roster;
 pub mod security;
 mod server;

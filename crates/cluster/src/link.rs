@@ -97,14 +97,12 @@ impl fmt::Display for Told<'_> {
 #[derive(Clone)]
 pub(crate) struct Link {
     requests: SendRequest<Body>,
-    /// The version of the conversation.
-    version: u16,
     broken: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Link {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Link").field("version", &self.version).finish_non_exhaustive()
+        formatter.debug_struct("Link").field("broken", &self.broken).finish_non_exhaustive()
     }
 }
 
@@ -128,7 +126,7 @@ impl Link {
                 .await?;
             // It ends with the last handle to it, or with the peer; whoever asks then is told.
             tokio::spawn(async move { drop(connection.await) });
-            let mut link = Self { requests, version: 0, broken: Arc::default() };
+            let link = Self { requests, broken: Arc::default() };
             let answer = link.ask("hello", encode_hello(hello), HELLO_TIME_MAX).await?;
             match decode_welcome(Frames::only(&answer)?)? {
                 Welcome::Refused(refusal) => Err(LinkError::Refused(refusal)),
@@ -136,17 +134,11 @@ impl Link {
                     if hello.member.versions.common(theirs.member.versions) != Some(version) {
                         return Err(LinkError::Unexpected("a version of the conversation that is not common"));
                     }
-                    link.version = version;
                     Ok((link, *theirs))
                 }
             }
         };
         timeout(HELLO_TIME_MAX, greeting).await.map_err(|_| LinkError::Timeout(HELLO_TIME_MAX))?
-    }
-
-    /// The version of the conversation.
-    pub(crate) const fn version(&self) -> u16 {
-        self.version
     }
 
     /// Whether it may still be asked.

@@ -1,8 +1,9 @@
 //! Whom a node follows.
 //!
 //! Within a region everybody follows everybody. Of a node of another region, one node of this region follows the feed and
-//! takes what that node has stamped itself; it passes that on, for its own feed has it then, and its neighbours take from
-//! it all but what they have from each other. So a fact crosses into a region once, however many nodes are there.
+//! takes what that node has stamped itself; it passes that on, for its own feed has it then. From a neighbour a node takes
+//! all but what it has from others: what other neighbours have stamped, and what is theirs to pass on. So a fact crosses
+//! into a region once, however many nodes are there, and comes to each node once.
 //!
 //! Who of a region follows whom elsewhere is drawn by rendezvous hashing (Thaler and Ravishankar, "Using name-based
 //! mappings to increase hit rates", 1998): everybody computes the same, and when a node goes only what it did is drawn anew.
@@ -20,13 +21,14 @@ pub(crate) fn plan(here: NodeId, region: &Region, alive: &[(NodeId, Region)]) ->
     let mut near: Vec<NodeId> = alive.iter().filter(|(_, other)| other == region).map(|(node, _)| *node).collect();
     near.push(here);
     near.sort_unstable();
+    let far: Vec<NodeId> = alive.iter().filter(|(_, other)| other != region).map(|(node, _)| *node).collect();
     let from_neighbour = |neighbour: NodeId| {
         let others = near.iter().filter(|node| **node != neighbour);
-        Wanted::AllBut(others.copied().collect())
+        let passed_on_by_others = far.iter().filter(|node| relay(**node, &near) != Some(neighbour));
+        Wanted::AllBut(others.chain(passed_on_by_others).copied().collect())
     };
     let neighbours = near.iter().filter(|node| **node != here).map(|node| (*node, from_neighbour(*node)));
-    let far = alive.iter().filter(|(_, other)| other != region).map(|(node, _)| *node);
-    let relayed = far.filter(|node| relay(*node, &near) == Some(here)).map(|node| (node, Wanted::Own));
+    let relayed = far.iter().filter(|node| relay(**node, &near) == Some(here)).map(|node| (*node, Wanted::Own));
     neighbours.chain(relayed).collect()
 }
 
@@ -78,28 +80,34 @@ mod tests {
             let origin = origin.index(nodes.len());
             let stamper = nodes[origin].0;
             let plans: Vec<Plan> = (0..nodes.len()).map(|at| plan_of(at, &nodes)).collect();
+            // In the end everybody has it, and each feed tells it to whoever wants it of that feed.
             let mut has = BTreeSet::from([origin]);
             let mut crossings = Vec::new();
-            let mut sent = 0;
-            loop {
-                let mut arrived = Vec::new();
+            let mut tellings = 0;
+            while has.len() < nodes.len() {
+                let before = has.len();
                 for (at, plan) in plans.iter().enumerate() {
-                    for (from, (followed, region)) in nodes.iter().enumerate() {
-                        let Some(wanted) = plan.get(followed) else { continue };
-                        if has.contains(&from) && is_wanted(wanted, *followed, [stamper; 2]) && !has.contains(&at) {
-                            arrived.push(at);
-                            sent += 1;
-                            if *region != nodes[at].1 {
-                                crossings.push(nodes[at].1.clone());
-                            }
-                        }
+                    let told_by = |from: &usize| {
+                        let wanted = plan.get(&nodes[*from].0);
+                        wanted.is_some_and(|wanted| is_wanted(wanted, nodes[*from].0, [stamper; 2]))
+                    };
+                    if (0..nodes.len()).filter(told_by).any(|from| has.contains(&from)) {
+                        has.insert(at);
                     }
                 }
-                if arrived.is_empty() { break }
-                has.extend(arrived);
+                prop_assert!(has.len() > before, "it does not reach all");
             }
-            prop_assert_eq!(has.len(), nodes.len());
-            prop_assert_eq!(sent, nodes.len() - 1, "nobody is sent what somebody else sends it");
+            for (at, plan) in plans.iter().enumerate() {
+                for (followed, wanted) in plan.iter().filter(|(followed, wanted)| is_wanted(wanted, **followed, [stamper; 2])) {
+                    tellings += 1;
+                    let region = &nodes.iter().find(|(node, _)| node == followed).unwrap().1;
+                    if *region != nodes[at].1 {
+                        crossings.push(nodes[at].1.clone());
+                    }
+                    prop_assert!(matches!(wanted, Wanted::Own) == (*region != nodes[at].1));
+                }
+            }
+            prop_assert_eq!(tellings, nodes.len() - 1, "nobody is told what somebody else tells it");
             let others: BTreeSet<_> = nodes.iter().map(|(_, region)| region).filter(|region| **region != nodes[origin].1).collect();
             crossings.sort_by(|one, other| one.as_str().cmp(other.as_str()));
             prop_assert_eq!(crossings.len(), others.len());

@@ -12,7 +12,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use plimsoll_domain::id::NodeId;
 use plimsoll_wire::peer::v1::{
-    Welcome, decode_datagrams, decode_follow, decode_hello, encode_datagrams, encode_roster, encode_welcome,
+    Welcome, decode_ask_refs, decode_datagrams, decode_follow, decode_hello, decode_roster, encode_datagrams,
+    encode_roster, encode_welcome,
 };
 use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError, Frames};
 use tokio::sync::{Semaphore, oneshot};
@@ -24,6 +25,7 @@ use crate::keeper::is_set;
 use crate::link::{Body, CONNECTION_WINDOW, FrameReader, LinkError, ROOT, STREAM_WINDOW, Told, streamed, whole};
 use crate::membership::Input;
 use crate::net::{Listener, Stream};
+use crate::repair;
 
 /// Connections at a time; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -127,7 +129,8 @@ async fn answer(context: Arc<Context>, caller: Arc<Caller>, request: Request<Inc
         (_, None) => Err(Refused::Status(StatusCode::FORBIDDEN)),
         ("feed", Some((peer, version))) => follow(context, *peer, *version, body).await,
         ("swim", Some((peer, _))) => swim(&context, *peer, body).await,
-        ("roster", Some(_)) => Ok(whole(encode_roster(&context.roster.entries()))),
+        ("roster", Some(_)) => roster(&context, body).await,
+        ("refs", Some(_)) => refs(&context, body).await,
         _ => Err(Refused::Status(StatusCode::NOT_FOUND)),
     };
     match answered {
@@ -195,6 +198,23 @@ async fn follow(context: Arc<Context>, peer: NodeId, version: u16, body: Incomin
         tracing::debug!(%peer, ended = ?ended.err(), "a follower of the feed has gone");
     });
     Ok(body)
+}
+
+async fn roster(context: &Context, body: Incoming) -> Result<Body, Refused> {
+    let entries = decode_roster(&frame_of(body).await?)?;
+    context.take_roster(entries);
+    Ok(whole(encode_roster(&context.roster.entries())))
+}
+
+async fn refs(context: &Context, body: Incoming) -> Result<Body, Refused> {
+    let ask = decode_ask_refs(&frame_of(body).await?)?;
+    match repair::answer(context, ask).await {
+        Ok(facts) => Ok(whole(facts)),
+        Err(error) => {
+            tracing::error!(%error, "a peer's question cannot be answered");
+            Err(Refused::Status(StatusCode::SERVICE_UNAVAILABLE))
+        }
+    }
 }
 
 async fn swim(context: &Context, peer: NodeId, body: Incoming) -> Result<Body, Refused> {

@@ -89,6 +89,10 @@ pub struct Counts {
     pub links_failed: u64,
     /// Callers of the peer port that were turned away.
     pub callers_refused: u64,
+    /// Times all members were asked for a ref that is not known here.
+    pub refs_asked: u64,
+    /// Times one of them knew it.
+    pub refs_repaired: u64,
 }
 
 impl Cluster {
@@ -107,12 +111,10 @@ impl Cluster {
         }
         match context.projections.fence() {
             Some(Fence::Clock) => return NodeState::ClockFenced,
-            Some(Fence::Identity) => return NodeState::ReadOnly,
+            Some(Fence::Identity | Fence::NoMember) => return NodeState::ReadOnly,
             None => {}
         }
-        if context.turned_away.borrow().is_some() {
-            NodeState::ReadOnly
-        } else if *context.ready.borrow() {
+        if *context.ready.borrow() {
             NodeState::Ready
         } else if context.roster.view(|peers| peers.values().any(|peer| peer.told.is_some())) {
             NodeState::CatchingUp
@@ -204,6 +206,8 @@ impl Cluster {
             links_made: counters.links_made.get(),
             links_failed: counters.links_failed.get(),
             callers_refused: counters.callers_refused.get(),
+            refs_asked: counters.refs_asked.get(),
+            refs_repaired: counters.refs_repaired.get(),
         }
     }
 

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use plimsoll_domain::id::{ClusterName, NodeId, Region, TenantId};
-use plimsoll_domain::projection::{Draft, Expectation, Submission};
+use plimsoll_domain::projection::{Draft, Expectation, RefDraft, Submission};
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_store::StoredIdentity;
 use plimsoll_store::engine::memory::Memory;
 use plimsoll_store::options::{Options, WallClock};
 use plimsoll_store::projections::Projections;
-use plimsoll_store::writer::Post;
+use plimsoll_store::writer::{Outcome, Post};
 use plimsoll_wire::peer::v1::{SPOKEN, Versions};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
@@ -63,6 +64,7 @@ pub(crate) struct Member {
     pub(crate) cluster: Cluster,
     pub(crate) projections: Projections,
     pub(crate) address: String,
+    ahead_ms: Arc<AtomicI64>,
     tasks: ClusterTasks,
     writer: JoinHandle<()>,
 }
@@ -70,6 +72,8 @@ pub(crate) struct Member {
 /// What is told of a node that is started.
 pub(crate) struct Spec {
     pub(crate) number: u8,
+    /// The node id its data directory has, if that is new.
+    pub(crate) identity: u64,
     pub(crate) region: &'static str,
     pub(crate) seeds: Vec<String>,
     pub(crate) cluster: &'static str,
@@ -81,7 +85,16 @@ pub(crate) struct Spec {
 impl Spec {
     pub(crate) fn new(number: u8, region: &'static str) -> Self {
         let seeds = (1..=number).filter(|other| *other != number).map(address).collect();
-        Self { number, region, seeds, cluster: "test", versions: SPOKEN, ahead_ms: 0, engine: Memory::new() }
+        Self {
+            number,
+            identity: number.into(),
+            region,
+            seeds,
+            cluster: "test",
+            versions: SPOKEN,
+            ahead_ms: 0,
+            engine: Memory::new(),
+        }
     }
 }
 
@@ -89,11 +102,12 @@ pub(crate) fn address(number: u8) -> String {
     format!("127.0.0.{number}:1")
 }
 
-fn wall_clock(ahead_ms: i64) -> WallClock {
-    let start = tokio::time::Instant::now();
+/// The machine's time, and so many milliseconds more.
+fn wall_clock(ahead_ms: &Arc<AtomicI64>) -> WallClock {
+    let ahead_ms = Arc::clone(ahead_ms);
     Arc::new(move || {
-        let nanos = 1_776_000_000_000_000_000 + u64::try_from(start.elapsed().as_nanos()).unwrap();
-        UnixNanos::new(nanos.checked_add_signed(ahead_ms * 1_000_000).unwrap())
+        let nanos = u64::try_from(UNIX_EPOCH.elapsed().unwrap().as_nanos()).unwrap();
+        UnixNanos::new(nanos.checked_add_signed(ahead_ms.load(Ordering::SeqCst) * 1_000_000).unwrap())
     })
 }
 
@@ -102,7 +116,8 @@ impl Net {
         let (connect, handed) = mpsc::channel(8);
         let address = address(spec.number);
         self.listeners.lock().unwrap().insert(address.clone(), connect);
-        let clock = wall_clock(spec.ahead_ms);
+        let ahead_ms = Arc::new(AtomicI64::new(spec.ahead_ms));
+        let clock = wall_clock(&ahead_ms);
         let options = Options {
             drift_max: Duration::from_millis(500),
             cursor_cache_bytes: 1 << 20,
@@ -113,7 +128,7 @@ impl Net {
             wall_clock: Arc::clone(&clock),
             free_bytes: Arc::new(|| None),
         };
-        let fresh = StoredIdentity { node: NodeId::new(spec.number.into()), incarnation: spec.number.into() };
+        let fresh = StoredIdentity { node: NodeId::new(spec.identity), incarnation: spec.identity };
         let (projections, writer) = Projections::open(Arc::new(spec.engine), fresh, &options).unwrap();
         let writer = thread::spawn(|| writer.run());
         let options = ClusterOptions {
@@ -135,7 +150,7 @@ impl Net {
         };
         let started = Cluster::start(options, projections.clone(), network, clock, spec.number.into());
         let (cluster, tasks) = started.await.unwrap();
-        Member { cluster, projections, address, tasks, writer }
+        Member { cluster, projections, address, ahead_ms, tasks, writer }
     }
 
     /// Starts nodes in these regions, numbered from 1, each with those before it as seeds.
@@ -150,16 +165,29 @@ impl Net {
 
 impl Member {
     pub(crate) async fn post(&self, artifact: &str, id: &str) {
+        self.try_post(artifact, id).await.unwrap();
+    }
+
+    pub(crate) async fn try_post(&self, artifact: &str, id: &str) -> Outcome {
+        self.try_post_with(artifact, id, Vec::new()).await
+    }
+
+    pub(crate) async fn try_post_with(&self, artifact: &str, id: &str, produced_refs: Vec<RefDraft>) -> Outcome {
         let draft = Draft {
             artifact_id: artifact.into(),
             transition_id: id.into(),
             status: "draft".into(),
-            produced_refs: Vec::new(),
+            produced_refs,
             committed_version: None,
         };
         let submission = Submission::parse(draft).unwrap();
         let post = Post { submission, expectation: Expectation::Any };
-        self.projections.submit(&tenant(), post).await.unwrap();
+        self.projections.submit(&tenant(), post).await
+    }
+
+    /// Sets its clock so far ahead.
+    pub(crate) fn ahead(&self, millis: i64) {
+        self.ahead_ms.store(millis, Ordering::SeqCst);
     }
 
     /// Stops the node as a kill would, and waits until its store is closed.
@@ -194,4 +222,5 @@ pub(crate) async fn converged(members: &[Member], facts: u64) {
     .await;
 }
 
+mod meeting;
 mod spreading;

@@ -102,6 +102,7 @@ pub enum WriteError {
     #[error("{}", match .0 {
         Fence::Clock => "this node's clock is far from its peers': it takes no writes until it is set right",
         Fence::Identity => "another node has this node's identity: it takes no writes until one of them is gone",
+        Fence::NoMember => "this node is no member of its cluster any more: it takes no writes",
     })]
     Fenced(Fence),
     /// What the write depends on cannot be read. Nothing was stored.

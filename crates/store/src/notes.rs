@@ -18,6 +18,8 @@ pub enum Fence {
     Clock,
     /// Another node has this node's identity: the stamps of the two cannot be told apart.
     Identity,
+    /// This node has left its cluster, leaves it, or was forgotten: what it takes would go nowhere.
+    NoMember,
 }
 
 impl Projections {

@@ -1,7 +1,7 @@
 //! Lists, a page at a time: an artifact's history, and a tenant's projections.
 
 use plimsoll_domain::id::{ArtifactId, Status, TenantId};
-use plimsoll_domain::projection::{Token, Transition, Winner};
+use plimsoll_domain::projection::{Fact, Token, Transition, Winner};
 use plimsoll_domain::timestamp::Timestamp;
 use plimsoll_wire::record::v2::{self, Place, StoredHistory};
 
@@ -59,6 +59,47 @@ impl Projections {
         limit: usize,
     ) -> Result<Option<Page<Past, Timestamp>>, ReadError> {
         unless_moved(|| self.history_now(tenant, artifact, before, limit)).await
+    }
+
+    /// The facts of an artifact that a reader sees and that are `wanted`, newest first: up to `limit` of them, among the
+    /// [`PAGE_ROWS_MAX`] newest.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn visible_facts(
+        &self,
+        tenant: &TenantId,
+        artifact: &ArtifactId,
+        limit: usize,
+        wanted: impl Fn(&Fact) -> bool,
+    ) -> Result<Vec<Fact>, ReadError> {
+        unless_moved(|| self.visible_facts_now(tenant, artifact, limit, &wanted)).await
+    }
+
+    async fn visible_facts_now(
+        &self,
+        tenant: &TenantId,
+        artifact: &ArtifactId,
+        limit: usize,
+        wanted: impl Fn(&Fact) -> bool,
+    ) -> Result<Vec<Fact>, ReadError> {
+        let Some(head) = self.head(tenant, artifact)? else { return Ok(Vec::new()) };
+        let mut facts = Vec::new();
+        let mut newest = head.sequence;
+        let entries = self.entries(&layout::of_artifact(tenant, artifact), &head.history, None);
+        for entry in entries.take(PAGE_ROWS_MAX) {
+            let (stamp, place) = entry?;
+            let is_hidden = head.projection.tombstone.is_some_and(|tombstone| stamp <= tombstone);
+            if is_hidden || facts.len() == limit {
+                break;
+            }
+            let sequence = place.sequence;
+            newest = newest.max(sequence);
+            let stored = self.fact_at(place)?.ok_or(ReadError::Dangling { sequence })?;
+            facts.extend(Some(stored.fact).filter(&wanted));
+        }
+        self.settled(newest).await?;
+        Ok(facts)
     }
 
     async fn history_now(

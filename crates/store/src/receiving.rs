@@ -33,6 +33,17 @@ pub struct Delivery {
     pub up_to: u64,
 }
 
+impl crate::projections::Projections {
+    /// TEMPORARY
+    /// # Errors
+    /// See
+    pub async fn absorb(&self, facts: Vec<StoredFact>) -> Result<Vec<crate::writer::Outcome>, WriteError> {
+        let facts = facts.into_iter().map(|fact| (u64::MAX, fact)).collect();
+        self.receive(Delivery { peer: self.identity().node, incarnation: 0, after: u64::MAX, facts, up_to: u64::MAX })
+            .await
+    }
+}
+
 impl Delivery {
     /// Reads the facts of a page of a peer's feed that begins after `after`.
     ///

@@ -80,7 +80,9 @@ impl From<WriteError> for ApiError {
                 Self::new(Kind::MigrationPending, detail).retry_after(OPERATOR_RETRY)
             }
             WriteError::Fenced(Fence::Clock) => Self::new(Kind::ClockFenced, detail).retry_after(OPERATOR_RETRY),
-            WriteError::Fenced(Fence::Identity) => Self::new(Kind::NotReady, detail).retry_after(OPERATOR_RETRY),
+            WriteError::Fenced(Fence::Identity | Fence::NoMember) => {
+                Self::new(Kind::NotReady, detail).retry_after(OPERATOR_RETRY)
+            }
             WriteError::Read(error) => error.into(),
             // A closed store did not say whether it had taken the write, so this is not "not ready", of which clients
             // may conclude that nothing has happened.

@@ -16,6 +16,7 @@ mod page;
 mod problems;
 mod projection;
 mod retirement;
+mod submitting;
 #[cfg(test)]
 mod tests;
 mod transition;

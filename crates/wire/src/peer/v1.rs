@@ -4,7 +4,7 @@
 //! feed: [`Downstream`] frames come back, [`Upstream`] frames go out on the same stream. Everything else is one question
 //! and one answer.
 
-use plimsoll_domain::id::{ClusterName, NodeId, Region};
+use plimsoll_domain::id::{ArtifactId, ClusterName, NodeId, Region, TenantId};
 use serde::{Deserialize, Serialize};
 
 use super::{FrameError, NEWEST, decode, encode};
@@ -556,7 +556,9 @@ pub struct Kept {
     pub generation: u64,
     /// Whether it has had all its peers had when it joined.
     pub joined: bool,
-    /// Whom it knows; itself, where it has left.
+    /// Whether it has left, or was forgotten.
+    pub has_left: bool,
+    /// Whom it knows.
     pub roster: Vec<RosterEntry>,
 }
 
@@ -565,15 +567,19 @@ struct KeptV1 {
     cluster: String,
     generation: u64,
     joined: bool,
+    has_left: bool,
     roster: Vec<(MemberV1, bool)>,
 }
 
 /// Writes what is kept, with its length.
 #[must_use]
 pub fn encode_kept(kept: &Kept) -> Vec<u8> {
-    let Kept { cluster, generation, joined, roster: entries } = kept;
+    let Kept { cluster, generation, joined, has_left, roster: entries } = kept;
     let cluster = cluster.as_str().to_owned();
-    encode(FIRST, &KeptV1 { cluster, generation: *generation, joined: *joined, roster: roster(entries) })
+    encode(
+        FIRST,
+        &KeptV1 { cluster, generation: *generation, joined: *joined, has_left: *has_left, roster: roster(entries) },
+    )
 }
 
 /// Reads what was kept.
@@ -581,9 +587,70 @@ pub fn encode_kept(kept: &Kept) -> Vec<u8> {
 /// # Errors
 /// [`FrameError`].
 pub fn decode_kept(frame: &[u8]) -> Result<Kept, FrameError> {
-    let KeptV1 { cluster, generation, joined, roster } = decode(FIRST, frame)?;
+    let KeptV1 { cluster, generation, joined, has_left, roster } = decode(FIRST, frame)?;
     let cluster = ClusterName::parse(cluster).map_err(FrameError::text("cluster"))?;
-    Ok(Kept { cluster, generation, joined, roster: parse_roster(roster)? })
+    Ok(Kept { cluster, generation, joined, has_left, roster: parse_roster(roster)? })
+}
+
+/// Asks for the facts of an artifact that name some of its refs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskRefs {
+    /// Whose artifact it is.
+    pub tenant: TenantId,
+    /// The artifact.
+    pub artifact: ArtifactId,
+    /// Target repository and idempotency key of each, at most [`REFS_MAX`].
+    pub refs: Vec<(String, String)>,
+}
+
+/// The most refs that are asked for at once: as many as a transition may name.
+pub const REFS_MAX: usize = 256;
+
+#[derive(Serialize, Deserialize)]
+struct AskRefsV1 {
+    tenant: String,
+    artifact: String,
+    refs: Vec<(String, String)>,
+}
+
+/// Writes a question for refs, with its length.
+#[must_use]
+pub fn encode_ask_refs(ask: &AskRefs) -> Vec<u8> {
+    let AskRefs { tenant, artifact, refs } = ask;
+    encode(FIRST, &AskRefsV1 { tenant: tenant.to_string(), artifact: artifact.to_string(), refs: refs.clone() })
+}
+
+/// Reads a question for refs.
+///
+/// # Errors
+/// [`FrameError`].
+pub fn decode_ask_refs(frame: &[u8]) -> Result<AskRefs, FrameError> {
+    let AskRefsV1 { tenant, artifact, refs } = decode(FIRST, frame)?;
+    if refs.len() > REFS_MAX {
+        return Err(FrameError::Field { field: "refs", rule: format!("must be at most {REFS_MAX}") });
+    }
+    Ok(AskRefs {
+        tenant: TenantId::parse(tenant).map_err(FrameError::text("tenant"))?,
+        artifact: ArtifactId::parse(artifact).map_err(FrameError::text("artifact"))?,
+        refs,
+    })
+}
+
+/// Facts as stored records, on their own.
+pub type BareFacts = Vec<Vec<u8>>;
+
+/// Writes facts, with their length.
+#[must_use]
+pub fn encode_facts(facts: &BareFacts) -> Vec<u8> {
+    encode(FIRST, facts)
+}
+
+/// Reads facts.
+///
+/// # Errors
+/// [`FrameError`].
+pub fn decode_facts(frame: &[u8]) -> Result<BareFacts, FrameError> {
+    decode(FIRST, frame)
 }
 
 /// Datagrams of the membership protocol, each opaque here.

@@ -19,6 +19,9 @@ const EVENT_STREAMS_MAX: usize = 1_024;
 /// Batches. Each may hold some megabytes.
 const BATCHES_MAX: usize = 64;
 
+/// Writes that wait for other members to say whether they know a ref.
+const QUESTIONS_MAX: usize = 512;
+
 /// The part of each bound that one tenant may have: half of it, so that no tenant can keep all others out.
 const TENANT_PART: usize = 2;
 
@@ -30,6 +33,7 @@ pub(crate) struct Bounds {
     pub(super) waits: Bound,
     pub(super) event_streams: Bound,
     pub(super) batches: Bound,
+    pub(super) questions: Bound,
 }
 
 impl Default for Bounds {
@@ -38,6 +42,7 @@ impl Default for Bounds {
             waits: Bound::new("requests that wait", WAITS_MAX),
             event_streams: Bound::new("event streams", EVENT_STREAMS_MAX),
             batches: Bound::new("batches", BATCHES_MAX),
+            questions: Bound::new("questions to members", QUESTIONS_MAX),
         }
     }
 }

@@ -8,7 +8,7 @@ use plimsoll_store::writer::Post;
 use plimsoll_wire::http::v1::{Accepted, PostTransition};
 
 use super::problems::OfTransition;
-use super::{APPLICATION_JSON, acceptance, cursor};
+use super::{APPLICATION_JSON, acceptance, cursor, submitting};
 use crate::access::Scope;
 use crate::http::app::App;
 use crate::http::error::ApiError;
@@ -48,7 +48,8 @@ pub(super) async fn post_transition(State(app): State<App>, request: Request) ->
     let Intent { tenant, acknowledgements, post } = read;
     let artifact = post.submission.transition.artifact.clone();
     let transition = post.submission.transition.id.clone();
-    let outcome = app.projections.submit(&tenant, post).await;
+    let outcome =
+        submitting::submit(&app, &tenant, post).await.inspect_err(|error| app.metrics.refused(&error.problem))?;
     let accepted = acceptance::settle(&app, outcome)?;
     acceptance::replicated(&app, acknowledgements).await?;
     let body = acceptance::body(&artifact, &transition, &accepted);

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use plimsoll_domain::id::{ArtifactId, TenantId, TransitionId};
-use plimsoll_domain::projection::Expectation;
+use plimsoll_domain::projection::{Expectation, Transition};
 use plimsoll_store::error::WriteError;
 use plimsoll_store::projections::Enqueued;
 use plimsoll_store::writer::{Outcome, Post, Series};
@@ -16,7 +16,7 @@ use plimsoll_wire::http::v1::{BatchBody, BatchLine};
 use super::Line;
 use crate::http::app::App;
 use crate::http::error::ApiError;
-use crate::http::routes::acceptance;
+use crate::http::routes::{acceptance, submitting};
 
 /// How long the next line waits for the tenant's rate before it and what follows are refused.
 const RATE_PATIENCE: Duration = Duration::from_secs(60);
@@ -47,7 +47,14 @@ pub(super) struct Waiting {
 }
 
 /// What is remembered of a line: the names it gives, or what is wrong with it.
-type Named = Result<(ArtifactId, TransitionId), ApiError>;
+type Named = Result<Remembered, ApiError>;
+
+/// The names a line gives, and all of it where the members may have to be asked.
+struct Remembered {
+    artifact: ArtifactId,
+    transition: TransitionId,
+    post: Option<Post>,
+}
 
 /// What becomes of the lines that could be read.
 enum Fate {
@@ -81,7 +88,7 @@ impl Asker {
                 Sent { waiting: self.enqueue(lines).await, rest }
             }
             Err(error) => {
-                let lines = lines.into_iter().map(|line| line.map(|line| names(&line.transition))).collect();
+                let lines = lines.into_iter().map(|line| line.map(|line| Remembered::of(&line.transition))).collect();
                 Sent { waiting: Waiting { lines, fate: Fate::Refused(error) }, rest: Vec::new() }
             }
         }
@@ -93,9 +100,13 @@ impl Asker {
             .into_iter()
             .map(|line| {
                 let submission = line?;
-                let names = names(&submission.transition);
-                posts.push(Post { submission, expectation: Expectation::Any });
-                Ok(names)
+                let mut remembered = Remembered::of(&submission.transition);
+                let post = Post { submission, expectation: Expectation::Any };
+                if submitting::may_need_members(&self.app, &post.submission.transition) {
+                    remembered.post = Some(post.clone());
+                }
+                posts.push(post);
+                Ok(remembered)
             })
             .collect();
         let fate = if posts.is_empty() {
@@ -116,8 +127,10 @@ impl Asker {
     }
 }
 
-fn names(transition: &plimsoll_domain::projection::Transition) -> (ArtifactId, TransitionId) {
-    (transition.artifact.clone(), transition.id.clone())
+impl Remembered {
+    fn of(transition: &Transition) -> Self {
+        Self { artifact: transition.artifact.clone(), transition: transition.id.clone(), post: None }
+    }
 }
 
 impl Waiting {
@@ -141,8 +154,8 @@ impl Waiting {
         };
         let mut text = Vec::with_capacity(self.lines.len() * ANSWER_BYTES);
         for line in self.lines {
-            let (artifact, transition) = match line {
-                Ok(names) => names,
+            let Remembered { artifact, transition, post } = match line {
+                Ok(remembered) => remembered,
                 Err(error) => {
                     push_problem(&mut text, asker.refused(error));
                     continue;
@@ -154,6 +167,16 @@ impl Waiting {
                     continue;
                 }
                 (None, outcome) => outcome.expect("there is an outcome for each post"),
+            };
+            let outcome = match post.filter(|_| submitting::is_unknown_ref(&outcome)) {
+                None => outcome,
+                Some(post) => match submitting::ask_members(&asker.app, &asker.tenant, post).await {
+                    Ok(outcome) => outcome,
+                    Err(error) => {
+                        push_problem(&mut text, asker.refused(error));
+                        continue;
+                    }
+                },
             };
             is_refused_as_a_whole |= outcome.as_ref().is_err_and(is_of_the_whole_group);
             let settled = acceptance::settle(&asker.app, outcome);

@@ -1,0 +1,164 @@
+//! The roster on the disk and at the others; leaving, and forgetting who will not come back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use plimsoll_domain::id::NodeId;
+use plimsoll_store::error::WriteError;
+use plimsoll_store::notes::Fence;
+use plimsoll_wire::peer::Frames;
+use plimsoll_wire::peer::v1::{Kept, RosterEntry, decode_roster, encode_kept, encode_roster};
+use thiserror::Error;
+use tokio::time::{sleep, timeout};
+
+use crate::cluster::{Cluster, KEPT};
+use crate::context::Context;
+use crate::link::{Link, LinkError};
+use crate::membership::Input;
+
+/// How long a peer may take to exchange rosters.
+const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// When to try again to write down what could not be.
+const KEEP_RETRY: Duration = Duration::from_secs(1);
+
+/// A node does not leave, or is not forgotten.
+#[derive(Debug, Error)]
+pub enum LeaveError {
+    /// What it has is not elsewhere yet. It goes on as before.
+    #[error("within {} s no other member had all that this node has: it has not left", patience.as_secs())]
+    Unreplicated {
+        /// How long was waited.
+        patience: Duration,
+    },
+    /// There is no such member.
+    #[error("there is no member {0}")]
+    NoSuchMember(NodeId),
+    /// The member is there.
+    #[error("the member {0} is connected: stop it first, or let it leave by itself")]
+    Connected(NodeId),
+    /// It cannot be written down.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl Cluster {
+    /// Leaves the cluster for good: takes no writes any more, waits until another member has everything, and tells all that
+    /// it is gone. It may come back only as a new node. `patience` is how long the others may take.
+    ///
+    /// # Errors
+    /// [`LeaveError`].
+    pub async fn leave(&self, patience: Duration) -> Result<(), LeaveError> {
+        let context = &self.context;
+        let before = context.projections.fence();
+        context.leaving.send_replace(true);
+        context.projections.set_fence(Some(Fence::NoMember));
+        let others = self.size() - 1;
+        let wanted = if others == 0 { 1 } else { 2 };
+        if self.replicated(wanted, patience).await.members < wanted {
+            context.leaving.send_replace(false);
+            context.projections.set_fence(before);
+            return Err(LeaveError::Unreplicated { patience });
+        }
+        tracing::info!("leaving: another member has all that is here");
+        let gone = RosterEntry { member: context.roster.here().clone(), gone: true };
+        let frame = encode_roster(&[gone]);
+        let telling = links(context).into_iter().map(|(_, link)| {
+            let frame = frame.clone();
+            async move { link.ask("roster", frame, EXCHANGE_TIME_MAX).await }
+        });
+        // Whoever does not hear it hears it from the others.
+        drop(join_all(telling).await);
+        drop(context.membership.send(Input::Leave).await);
+        keep(context, *context.ready.borrow()).await?;
+        Ok(())
+    }
+
+    /// Forgets a member that will not come back: it is not asked or waited for any more, and may return only as a new node.
+    ///
+    /// # Errors
+    /// [`LeaveError`].
+    pub async fn forget(&self, node: NodeId) -> Result<(), LeaveError> {
+        let context = &self.context;
+        let found = context.roster.peer(node, |peer| (peer.entry.clone(), peer.link.is_some()));
+        match found {
+            None => return Err(LeaveError::NoSuchMember(node)),
+            Some((_, true)) => return Err(LeaveError::Connected(node)),
+            Some((entry, false)) => context.take_roster([RosterEntry { gone: true, ..entry }]),
+        }
+        tracing::info!(peer = %node, "forgot a member: it may return only as a new node");
+        Ok(keep(context, *context.ready.borrow()).await?)
+    }
+}
+
+/// The connections to peers there are.
+fn links(context: &Context) -> Vec<(NodeId, Link)> {
+    let link = |(node, peer): (&NodeId, &crate::roster::Peer)| Some((*node, peer.link.clone()?));
+    context.roster.view(|peers| peers.iter().filter_map(link).collect())
+}
+
+/// Writes down what is to be known after a restart.
+pub(crate) async fn keep(context: &Context, joined: bool) -> Result<(), WriteError> {
+    let here = context.roster.here();
+    let entries = context.roster.entries();
+    let others = entries.into_iter().filter(|entry| entry.member.node != here.node);
+    let kept = Kept {
+        cluster: context.cluster.clone(),
+        generation: here.generation,
+        joined,
+        has_left: context.projections.fence() == Some(Fence::NoMember),
+        roster: others.collect(),
+    };
+    context.projections.set_note(KEPT, encode_kept(&kept)).await
+}
+
+/// Keeps the roster on the disk, and tells it to the peers, as it changes.
+pub(crate) async fn keep_roster(context: Arc<Context>) {
+    let mut changed = context.roster.watch();
+    let mut ready = context.ready.subscribe();
+    let now = |context: &Context| (context.roster.entries(), *context.ready.borrow(), context.projections.fence());
+    let mut written = now(&context);
+    loop {
+        let latest = now(&context);
+        if latest != written {
+            match keep(&context, latest.1).await {
+                Ok(()) => {
+                    if latest.0 != written.0 {
+                        tell(&context, &latest.0).await;
+                    }
+                    written = latest;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the roster cannot be kept");
+                    sleep(KEEP_RETRY).await;
+                }
+            }
+        }
+        tokio::select! {
+            changed = changed.changed() => if changed.is_err() { return },
+            changed = ready.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Exchanges rosters with all peers.
+async fn tell(context: &Context, entries: &[RosterEntry]) {
+    let frame = encode_roster(entries);
+    let exchanges = links(context).into_iter().map(|(node, link)| {
+        let frame = frame.clone();
+        async move {
+            match exchange(&link, frame).await {
+                Ok(theirs) => context.take_roster(theirs),
+                Err(error) => tracing::debug!(peer = %node, %error, "no exchange of rosters"),
+            }
+        }
+    });
+    // Whoever does not answer says hello again, with its roster.
+    drop(timeout(EXCHANGE_TIME_MAX, join_all(exchanges)).await);
+}
+
+async fn exchange(link: &Link, frame: Vec<u8>) -> Result<Vec<RosterEntry>, LinkError> {
+    let answer = link.ask("roster", frame, EXCHANGE_TIME_MAX).await?;
+    Ok(decode_roster(Frames::only(&answer)?)?)
+}

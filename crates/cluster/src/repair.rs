@@ -1,0 +1,110 @@
+//! Read repair: before a node says that nobody knows a ref, it asks everybody.
+//!
+//! A transition may come to a node before the one it rests on does: legion posts at one node what smugglr opened at another.
+//! So the members are asked, all at once, and what they know is merged here. Only where all have answered is it known that
+//! nobody knows.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+use plimsoll_domain::id::{ArtifactId, NodeId, TenantId};
+use plimsoll_domain::projection::{Body, Fact, RefKey};
+use plimsoll_store::error::WriteError;
+use plimsoll_wire::peer::v1::{AskRefs, decode_facts, encode_ask_refs, encode_facts};
+use plimsoll_wire::peer::{FRAME_BYTES_MAX, Frames};
+use plimsoll_wire::record::v1::{StoredFact, decode_fact, encode_fact};
+
+use crate::cluster::Cluster;
+use crate::context::Context;
+use crate::link::{Link, LinkError};
+
+/// The most facts, and about the most bytes, that one answer holds.
+const FACTS_MAX: usize = 256;
+const BYTES_MAX: usize = FRAME_BYTES_MAX / 4;
+
+/// What came of asking all members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Those that did not answer: what they know is not known.
+    pub silent: Vec<NodeId>,
+}
+
+impl Cluster {
+    /// Asks all members for what they know of some refs of an artifact, and merges it here: returns once it is durable, or
+    /// once the time set for it is over.
+    ///
+    /// # Errors
+    /// See [`WriteError`]: what came cannot be stored.
+    pub async fn ask_refs(
+        &self,
+        tenant: &TenantId,
+        artifact: &ArtifactId,
+        refs: impl IntoIterator<Item = RefKey>,
+    ) -> Result<Asked, WriteError> {
+        let context = &self.context;
+        let refs = refs.into_iter().map(|key| (key.target_repo.to_string(), key.idempotency_key.to_string())).collect();
+        let question = encode_ask_refs(&AskRefs { tenant: tenant.clone(), artifact: artifact.clone(), refs });
+        let members: Vec<(NodeId, Option<Link>)> = context.roster.view(|peers| {
+            let members = peers.values().filter(|peer| !peer.entry.gone);
+            members.map(|peer| (peer.entry.member.node, peer.link.clone())).collect()
+        });
+        let answers = join_all(members.into_iter().map(|(node, link)| ask(context, node, link, &question))).await;
+        let mut asked = Asked { silent: Vec::new() };
+        let mut facts = Vec::new();
+        for (node, answer) in answers {
+            match answer {
+                Ok(known) => facts.extend(known),
+                Err(error) => {
+                    tracing::warn!(peer = %node, %error, "a member cannot be asked for a ref");
+                    asked.silent.push(node);
+                }
+            }
+        }
+        facts.retain(|stored: &StoredFact| stored.tenant == *tenant && stored.fact.artifact() == artifact);
+        context.counters.refs_asked.add(1);
+        if !facts.is_empty() {
+            context.counters.refs_repaired.add(1);
+            context.projections.absorb(facts).await?;
+        }
+        Ok(asked)
+    }
+}
+
+async fn ask(
+    context: &Context,
+    node: NodeId,
+    link: Option<Link>,
+    question: &[u8],
+) -> (NodeId, Result<Vec<StoredFact>, LinkError>) {
+    let asking = async {
+        let link = link.ok_or(LinkError::Ended)?;
+        let answer = link.ask("refs", question.to_vec(), context.repair_timeout).await?;
+        let facts = decode_facts(Frames::only(&answer)?)?;
+        let unreadable = |_| LinkError::Unexpected("a fact that breaks a rule, or is of another version");
+        facts.iter().map(|fact| decode_fact(fact).map_err(unreadable)).collect()
+    };
+    (node, asking.await)
+}
+
+/// Answers such a question: the facts of the artifact that name one of the refs.
+pub(crate) async fn answer(context: &Context, ask: AskRefs) -> Result<Vec<u8>, plimsoll_store::error::ReadError> {
+    let AskRefs { tenant, artifact, refs } = ask;
+    let refs: BTreeSet<(&str, &str)> =
+        refs.iter().map(|(target_repo, key)| (target_repo.as_str(), key.as_str())).collect();
+    let names_one = |body: &Body| match body {
+        Body::Transition(transition) => transition
+            .refs()
+            .iter()
+            .any(|produced| refs.contains(&(&*produced.key.target_repo, &*produced.key.idempotency_key))),
+        Body::Tombstone(_) => false,
+    };
+    let wanted = |fact: &Fact| names_one(&fact.body);
+    let known = context.projections.visible_facts(&tenant, &artifact, FACTS_MAX, wanted).await?;
+    let mut room = BYTES_MAX;
+    let facts = known.iter().map(|fact| encode_fact(&tenant, fact)).take_while(|record| {
+        let fits = record.len() <= room;
+        room = room.saturating_sub(record.len());
+        fits
+    });
+    Ok(encode_facts(&facts.collect()))
+}

@@ -1,0 +1,150 @@
+//! Who talks to whom.
+
+use plimsoll_store::error::WriteError;
+use plimsoll_store::notes::Fence;
+
+use super::*;
+use crate::leaving::LeaveError;
+use crate::status::NodeState;
+
+/// What is wrong with the only peer, or with the peer of a number.
+fn is_connected(member: &Member, number: u64) -> bool {
+    let members = member.cluster.members();
+    members.iter().any(|other| other.member.node == NodeId::new(number) && other.is_connected)
+}
+
+async fn met(members: &[Member]) {
+    until("all have met", || {
+        members.iter().all(|member| {
+            let others = member.cluster.members();
+            others.len() == members.len() - 1 && others.iter().all(|other| other.is_connected && other.facts.is_some())
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_of_two_clusters_part() {
+    let net = Net::default();
+    let one = net.start(Spec::new(1, "eu")).await;
+    let other = net.start(Spec { cluster: "other", ..Spec::new(2, "eu") }).await;
+    until("it was turned away", || one.cluster.counts().callers_refused > 0).await;
+    assert!(one.cluster.members().is_empty() && other.cluster.members().is_empty());
+    one.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_of_adjacent_versions_replicate_both_ways() {
+    let net = Net::default();
+    let old = Versions { oldest: 1, newest: 1 };
+    let members =
+        vec![net.start(Spec { versions: old, ..Spec::new(1, "eu") }).await, net.start(Spec::new(2, "us")).await];
+    for number in 0..50 {
+        members[number % 2].post(&format!("a-{number}"), &format!("t-{number}")).await;
+    }
+    converged(&members, 50).await;
+    let too_new = net.start(Spec { versions: Versions { oldest: 9, newest: 9 }, ..Spec::new(3, "eu") }).await;
+    until("it was turned away", || members.iter().any(|member| member.cluster.counts().callers_refused > 0)).await;
+    assert!(!is_connected(&members[0], 3));
+    for member in members.into_iter().chain([too_new]) {
+        member.stop().await;
+    }
+}
+
+/// A copy of a data directory stamps as its original does: both stop taking writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_with_one_identity_take_no_writes() {
+    let net = Net::default();
+    let one = net.start(Spec::new(1, "eu")).await;
+    let copy = Spec { number: 2, identity: 1, ..Spec::new(2, "eu") };
+    let copy = net.start(copy).await;
+    until("both are fenced", || [&one, &copy].iter().all(|member| member.projections.fence() == Some(Fence::Identity)))
+        .await;
+    let refused = one.try_post("a", "t").await;
+    assert!(matches!(refused, Err(WriteError::Fenced(Fence::Identity))), "{refused:?}");
+    assert_eq!(one.cluster.state(), NodeState::ReadOnly);
+    one.stop().await;
+    copy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_roster_outlives_a_restart_without_seeds() {
+    let net = Net::default();
+    let engine = Memory::new();
+    let mut members = vec![
+        net.start(Spec { engine: engine.clone(), ..Spec::new(1, "eu") }).await,
+        net.start(Spec::new(2, "us")).await,
+    ];
+    met(&members).await;
+    members.remove(0).stop().await;
+    members.push(net.start(Spec { engine, seeds: Vec::new(), ..Spec::new(1, "eu") }).await);
+    met(&members).await;
+    members[1].post("a", "t").await;
+    converged(&members, 1).await;
+    for member in members {
+        member.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_left_is_no_member_and_comes_back_only_as_a_new_node() {
+    let net = Net::default();
+    let engine = Memory::new();
+    let mut members = vec![
+        net.start(Spec::new(1, "eu")).await,
+        net.start(Spec::new(2, "us")).await,
+        net.start(Spec { engine: engine.clone(), ..Spec::new(3, "ap") }).await,
+    ];
+    members[2].post("a", "t").await;
+    met(&members).await;
+    members[2].cluster.leave(Duration::from_secs(60)).await.unwrap();
+    let refused = members[2].try_post("a", "t-2").await;
+    assert!(matches!(refused, Err(WriteError::Fenced(Fence::NoMember))), "{refused:?}");
+    until("the others know", || members[..2].iter().all(|member| member.cluster.size() == 2)).await;
+    members.pop().unwrap().stop().await;
+    assert!(members.iter().any(|member| member.projections.fingerprint().unwrap().count == 1), "nothing is lost");
+    let again = net.start(Spec { engine, ..Spec::new(3, "ap") }).await;
+    assert_eq!(again.projections.fence(), Some(Fence::NoMember), "it has not forgotten that it left");
+    again.stop().await;
+    let new = net.start(Spec { identity: 33, ..Spec::new(3, "ap") }).await;
+    members.push(new);
+    converged(&members, 1).await;
+    for member in members {
+        member.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_leaves_only_when_another_has_all_it_has() {
+    let net = Net::default();
+    let members = net.start_all(&["eu", "us"]).await;
+    met(&members).await;
+    let [one, two] = <[Member; 2]>::try_from(members).map_err(|_| "two").unwrap();
+    two.stop().await;
+    until("it is seen to be gone", || !is_connected(&one, 2)).await;
+    one.post("a", "t").await;
+    let left = one.cluster.leave(Duration::from_millis(100)).await;
+    assert!(matches!(left, Err(LeaveError::Unreplicated { .. })), "{left:?}");
+    one.post("a", "t-2").await;
+    one.cluster.forget(NodeId::new(2)).await.unwrap();
+    assert!(matches!(one.cluster.forget(NodeId::new(7)).await, Err(LeaveError::NoSuchMember(_))));
+    assert_eq!(one.cluster.size(), 1);
+    one.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_clock_is_off_fences_itself_and_nobody_else() {
+    let net = Net::default();
+    let mut members = net.start_all(&["eu", "us"]).await;
+    members.push(net.start(Spec { ahead_ms: 30_000, ..Spec::new(3, "ap") }).await);
+    until("it is fenced", || members[2].projections.fence() == Some(Fence::Clock)).await;
+    assert_eq!(members[2].cluster.state(), NodeState::ClockFenced);
+    for member in &members[..2] {
+        member.post("a", &format!("t-{}", member.address)).await;
+    }
+    converged(&members, 2).await;
+    for member in members {
+        member.stop().await;
+    }
+}
