@@ -6,6 +6,7 @@
 //! The recorder is the node's own, never the process's: two nodes in one process do not count into each other.
 
 mod histogram;
+mod peers;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use plimsoll_cluster::cluster::Cluster;
 use plimsoll_domain::id::{NodeId, TenantId};
 use plimsoll_store::projections::Projections;
 use plimsoll_wire::problem::{Kind, Problem};
@@ -224,7 +226,12 @@ impl Metrics {
     }
 
     /// Everything in the text format, with what the store says now. What it cannot say is `NaN`.
-    pub(crate) fn render(&self, projections: &Projections, free_bytes: Option<u64>) -> String {
+    pub(crate) fn render(
+        &self,
+        projections: &Projections,
+        free_bytes: Option<u64>,
+        cluster: Option<&Cluster>,
+    ) -> String {
         let progress = projections.progress();
         self.store.durable.set(float(progress.durable));
         self.store.queue.set(float(projections.queue_length() as u64));
@@ -239,6 +246,9 @@ impl Metrics {
         }
         let mut text = self.handle.render();
         self.render_requests(&mut text);
+        if let Some(cluster) = cluster {
+            peers::render(cluster, &mut text);
+        }
         text
     }
 
@@ -356,7 +366,7 @@ mod tests {
         metrics.at(metrics.place(&Method::POST, "/x/a")).answered(StatusCode::GATEWAY_TIMEOUT, None);
         metrics.refused(&Problem::new(Kind::DiskFull, ""));
         let waiter = metrics.waiter();
-        let text = metrics.render(&app.projections, Some(5));
+        let text = metrics.render(&app.projections, Some(5), None);
         has(&text, r#"plimsoll_http_requests_total{method="GET",route="/x/{id}",status="2xx"} 1"#);
         has(&text, r#"plimsoll_http_requests_total{method="GET",route="/x/{id}",status="3xx"} 1"#);
         has(&text, r#"plimsoll_http_requests_total{method="POST",route="/x/{id}",status="5xx"} 0"#);
@@ -371,8 +381,8 @@ mod tests {
         has(&text, "plimsoll_disk_free_bytes 5");
         has(&text, "plimsoll_waiters 1");
         drop(waiter);
-        has(&metrics.render(&app.projections, None), "plimsoll_waiters 0");
-        has(&metrics.render(&app.projections, None), "plimsoll_disk_free_bytes NaN");
+        has(&metrics.render(&app.projections, None, None), "plimsoll_waiters 0");
+        has(&metrics.render(&app.projections, None, None), "plimsoll_disk_free_bytes NaN");
     }
 
     #[test]
@@ -380,7 +390,7 @@ mod tests {
         let (app, _writer) = App::in_memory();
         let [one, other] = [1, 2].map(|number| Metrics::new(NodeId::new(number), [], []));
         let _connection = one.connection();
-        has(&one.render(&app.projections, None), "plimsoll_http_connections 1");
-        has(&other.render(&app.projections, None), "plimsoll_http_connections 0");
+        has(&one.render(&app.projections, None, None), "plimsoll_http_connections 1");
+        has(&other.render(&app.projections, None, None), "plimsoll_http_connections 0");
     }
 }

@@ -107,6 +107,8 @@ kinds! {
     NoSuchRoute = "no-such-route", 404, "No such route";
     /// The artifact is not projected here.
     NotProjected = "not-projected", 404, "The artifact is not projected here";
+    /// No such member of the cluster.
+    NoSuchMember = "no-such-member", 404, "The cluster has no such member";
     /// The route exists, with other methods.
     MethodNotAllowed = "method-not-allowed", 405, "The route does not take this method";
     /// The client sends its body too slowly.
@@ -117,6 +119,8 @@ kinds! {
     TransitionConflict = "transition-conflict", 409, "The transition id was used with different content";
     /// The key is resolved already, to another number or url.
     ResolvedRefConflict = "resolved-ref-conflict", 409, "The ref is resolved to something else";
+    /// The member is connected, and so not gone.
+    MemberConnected = "member-connected", 409, "The member is connected";
     /// A position in the change feed that this node cannot go on from.
     PositionGone = "position-gone", 410, "The position is not one of this node's feed";
     /// `If-Match` or `If-None-Match: *` did not hold.

@@ -103,6 +103,6 @@ fn unready(app: &App) -> Option<Kind> {
     security(())
 )]
 async fn metrics(State(app): State<App>) -> Response {
-    let text = app.metrics.render(&app.projections, (app.free_bytes)());
+    let text = app.metrics.render(&app.projections, (app.free_bytes)(), app.cluster.as_ref());
     ([(header::CONTENT_TYPE, METRICS_MEDIA_TYPE)], text).into_response()
 }

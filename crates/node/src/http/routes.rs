@@ -46,6 +46,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(cursor::get_cursor))
         .routes(routes!(history::get_history))
         .routes(routes!(cluster::get_cluster))
+        .routes(routes!(cluster::post_leave))
+        .routes(routes!(cluster::delete_member))
         .routes(routes!(cluster::put_cut, cluster::delete_cut));
     openapi::strip_null_headers(router.get_openapi_mut());
     router

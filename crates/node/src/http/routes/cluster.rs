@@ -1,10 +1,14 @@
 //! `GET /cluster` and what an operator does with it.
 
+use std::time::Duration;
+
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Uri, header};
 use plimsoll_cluster::Liveness;
+use plimsoll_cluster::leaving::LeaveError;
 use plimsoll_cluster::status::{MemberStatus, NodeState};
+use plimsoll_domain::id::NotHex;
 use plimsoll_domain::projection::Fingerprint;
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_wire::http::v1::{ClusterMember, ClusterStatus};
@@ -12,7 +16,7 @@ use plimsoll_wire::problem::Kind;
 use serde::Serialize;
 
 use super::APPLICATION_JSON;
-use super::problems::OfCluster;
+use super::problems::{OfCluster, OfForgetting, OfLeaving};
 use crate::access::Scope;
 use crate::http::app::App;
 use crate::http::error::ApiError;
@@ -90,6 +94,66 @@ fn member(status: MemberStatus) -> ClusterMember {
         facts: status.facts.map(|(count, _)| count),
         digest: status.facts.map(|(count, sum)| Fingerprint { sum, count }.to_string()),
         trouble: status.trouble,
+    }
+}
+
+/// How long a node that leaves waits for another member to have all that it has.
+const LEAVING_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Leave the cluster
+///
+/// For good: this node takes no writes any more, another member gets all that it has, and the others hear that it is gone.
+/// Then it can be stopped. It may come back only as a new node, with an empty data directory.
+#[utoipa::path(
+    post,
+    path = "/cluster/leave",
+    tag = "cluster",
+    responses((status = 204, description = "It has left, and may be stopped."), OfLeaving),
+)]
+pub(super) async fn post_leave(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    let (head, _) = request.into_parts();
+    authorize(&app, &head.headers, &head.uri)?;
+    let cluster = app.cluster.as_ref().ok_or_else(alone)?;
+    match cluster.leave(LEAVING_TIME_MAX).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Forget a member
+///
+/// One that will not come back: it is not asked or waited for any more. It may return only as a new node. A member that is
+/// connected is not forgotten: stop it first.
+#[utoipa::path(
+    delete,
+    path = "/cluster/members/{node_id}",
+    tag = "cluster",
+    params(("node_id" = String, Path, pattern = "^[0-9a-f]{16}$", description = "The member, 16 hex digits.")),
+    responses((status = 204, description = "It is forgotten."), OfForgetting),
+)]
+pub(super) async fn delete_member(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
+    let (head, _) = request.into_parts();
+    authorize(&app, &head.headers, &head.uri)?;
+    let cluster = app.cluster.as_ref().ok_or_else(alone)?;
+    let node = head.uri.path().rsplit('/').next().unwrap_or_default();
+    let rule = |rule: NotHex| ApiError::new(Kind::InvalidField, format!("node_id {rule}")).in_field("node_id");
+    match cluster.forget(node.parse().map_err(rule)?).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn alone() -> ApiError {
+    ApiError::new(Kind::NoSuchRoute, "this node is alone: it was started without peer_listen")
+}
+
+fn failed(error: LeaveError) -> ApiError {
+    let detail = error.to_string();
+    match error {
+        LeaveError::Unreplicated { .. } => ApiError::new(Kind::UnderReplicated, detail),
+        LeaveError::NoSuchMember(_) => ApiError::new(Kind::NoSuchMember, detail),
+        LeaveError::Connected(_) => ApiError::new(Kind::MemberConnected, detail),
+        LeaveError::Write(error) => error.into(),
     }
 }
 

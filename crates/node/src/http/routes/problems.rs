@@ -44,6 +44,8 @@ problems! {
     OfCursor: NoSuchRoute, NotProjected, MethodNotAllowed, InvalidField, NotYetReplicated;
     OfArtifact: NoSuchRoute, NotProjected, MethodNotAllowed, InvalidField;
     OfCluster: NoSuchRoute, MethodNotAllowed;
+    OfLeaving: NoSuchRoute, MethodNotAllowed, UnderReplicated;
+    OfForgetting: NoSuchRoute, NoSuchMember, MethodNotAllowed, MemberConnected, InvalidField;
     OfListing: MethodNotAllowed;
     OfChanges: MethodNotAllowed, PositionGone;
     OfCursors: NotJson, SlowBody, MethodNotAllowed, TooLarge, UnsupportedMediaType, InvalidField;
