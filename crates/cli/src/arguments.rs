@@ -13,13 +13,14 @@ use crate::bench::BenchArguments;
 use crate::dev::DevArguments;
 use crate::exit;
 use crate::migrate::MigrateArguments;
-use crate::printer::Format;
+use crate::printer::{Format, Notices};
 use crate::serve::ServeArguments;
 use crate::tls::TlsCommand;
 
 /// How far has each artifact come? Ask any node, and move it on from any node.
 ///
-/// A node is named by --url or PLIMSOLL_URL; the secret it knows you by goes into PLIMSOLL_TOKEN.
+/// A node is named by --url or PLIMSOLL_URL, or several of one store are: then the nearest is asked, and the next nearest
+/// where that one fails. The secret they know you by goes into PLIMSOLL_TOKEN.
 #[derive(Debug, Parser)]
 #[command(name = "plimsoll", version, arg_required_else_help = true, after_help = exit::TABLE, after_long_help = long_help())]
 pub(crate) struct Arguments {
@@ -40,6 +41,10 @@ Examples:
   Read your own write from another region, waiting up to 30 seconds for it:
     $ plimsoll --url http://tokyo.example:7171 cursor spec-login-flow --contains T-1 --wait 30
 
+  Ask the nearest of three nodes, and another where that one is down:
+    $ export PLIMSOLL_URL=http://tokyo.example:7171,http://paris.example:7171,http://lima.example:7171
+    $ plimsoll cursor spec-login-flow
+
   Which artifacts are in review, for a script:
     $ plimsoll --output json list --all --status in_review | jq -r .artifact_id
 
@@ -53,10 +58,10 @@ fn long_help() -> String {
 /// What holds for every command.
 #[derive(Args)]
 pub(crate) struct Global {
-    /// The node to talk to.
+    /// The node to talk to, or up to 16 of one store, separated by commas or each with its own --url.
     #[arg(long, global = true, env = "PLIMSOLL_URL", default_value = "http://127.0.0.1:7171", value_name = "URL")]
-    #[arg(help_heading = "Global options")]
-    pub(crate) url: String,
+    #[arg(value_delimiter = ',', help_heading = "Global options")]
+    pub(crate) url: Vec<String>,
     /// The secret that names your tenant. Prefer the variable: other users can read command lines.
     #[arg(long, global = true, env = "PLIMSOLL_TOKEN", hide_env_values = true, value_name = "SECRET")]
     #[arg(help_heading = "Global options")]
@@ -90,9 +95,10 @@ impl Global {
         self.token.as_deref().filter(|token| !token.is_empty())
     }
 
-    /// The client these options describe.
-    pub(crate) fn client(&self, retry: RetryPolicy) -> Result<Client, ConfigError> {
-        let mut builder = Client::builder(&self.url).timeout(self.timeout).retry(retry);
+    /// The client these options describe. It leaves a notice when it goes on at another node.
+    pub(crate) fn client(&self, retry: RetryPolicy, notices: Notices) -> Result<Client, ConfigError> {
+        let mut builder = Client::builder_of(&self.url).timeout(self.timeout).retry(retry);
+        builder = builder.on_switch(move |switch| notices.switched(switch));
         // A connection is given less, so that "cannot connect" is told from "does not answer".
         builder = builder.connect_timeout(self.timeout.div_f64(2.0).min(Duration::from_secs(3)));
         if let Some(token) = self.token() {
@@ -214,7 +220,8 @@ Examples:
     /// Follow the changes as they happen
     ///
     /// One line a change: its position, the artifact, and its token, or "retired". A lost connection is taken up where
-    /// it broke, for as long as it takes.
+    /// it broke, for as long as it takes. With several nodes another one is followed where the first stays away: a line
+    /// says so, for what changed in between is not told. Read the listing then.
     #[command(after_help = "\
 Example:
   $ plimsoll --output json watch | jq -r .artifact_id")]
@@ -260,8 +267,9 @@ pub(crate) struct ImportArguments {
     /// A file of transitions as NDJSON, or - for standard input.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Note progress in this file, and go on from there if it exists, at the same node with the same token. What was
-    /// imported must not have changed since; the file may have grown.
+    /// Note progress in this file, and go on from there if it exists, at the same node with the same token, or, of
+    /// several nodes, at any of those that answered when the import began. What was imported must not have changed since;
+    /// the file may have grown.
     #[arg(long, value_name = "STATE_FILE")]
     pub(crate) resume: Option<PathBuf>,
     /// Write the lines that were refused for good to this file.
@@ -345,6 +353,16 @@ mod tests {
             let arguments = Arguments::try_parse_from(line).unwrap();
             assert_eq!(arguments.global.output, Format::Json);
             assert_eq!(arguments.global.timeout, Duration::from_millis(500));
+        }
+    }
+
+    #[test]
+    fn several_nodes_are_named_by_commas_or_by_repetition() {
+        for line in [
+            &["plimsoll", "list", "--url", "http://a,http://b"][..],
+            &["plimsoll", "--url", "http://a", "--url", "http://b", "list"],
+        ] {
+            assert_eq!(Arguments::try_parse_from(line).unwrap().global.url, ["http://a", "http://b"]);
         }
     }
 

@@ -130,7 +130,10 @@ fn run_compare(arguments: &CompareArguments, global: &Global, printer: &mut Prin
 }
 
 fn node(global: &Global) -> Result<Arc<Target>, Failure> {
-    target(&global.url, global.token())
+    match &global.url[..] {
+        [url] => target(url, global.token()),
+        _ => Err(Failure::Config { detail: "bench measures one node: give one --url".to_owned() }),
+    }
 }
 
 fn target(url: &str, token: Option<&str>) -> Result<Arc<Target>, Failure> {

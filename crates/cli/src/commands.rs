@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments, printer: &mut Printer) -> Result<(), Fa
         Command::Data(command) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.context("cannot start the runtime")?.block_on(async {
-                let client = global.client(patience(command))?;
+                let client = global.client(patience(command), printer.notices())?;
                 ask(&client, command, global, printer).await
             })
         }

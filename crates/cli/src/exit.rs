@@ -43,7 +43,7 @@ impl Exit {
     /// The exit code of a request that failed.
     pub(crate) fn of_error(error: &Error) -> Self {
         match error.cause() {
-            Cause::InvalidArgument { .. } => Self::Refused,
+            Cause::InvalidArgument { .. } | Cause::FeedMoved { .. } => Self::Refused,
             Cause::Connect(_) | Cause::Timeout { .. } | Cause::Dropped(_) => Self::Transient,
             Cause::Problem(problem) => Self::of_problem(problem),
             Cause::UnexpectedAnswer { .. } if error.is_transient() => Self::Transient,

@@ -94,6 +94,9 @@ impl Failure {
                     }
                     text.push_str(&format!("\n  problem: {} ({})", problem.kind, problem.status));
                 }
+                if let Some(url) = error.url() {
+                    text.push_str(&format!("\n  node: {url}"));
+                }
                 if let Some(seconds) = error.retry_after().map(|after| after.as_secs()) {
                     text.push_str(&format!("\n  the node asks to be left alone for {seconds} s"));
                 }
@@ -124,6 +127,9 @@ impl Failure {
                 cause @ Cause::Dropped(_) => own("connection-lost", "The connection broke", source_chain(cause)),
                 cause @ (Cause::UnexpectedAnswer { .. } | Cause::AnswerTooLarge { .. }) => {
                     own("unexpected-answer", "The answer is not plimsoll's", cause.to_string())
+                }
+                cause @ Cause::FeedMoved { .. } => {
+                    own("feed-moved", "Another node's change feed is followed", cause.to_string())
                 }
             },
             Self::Config { detail } => own("config", "The configuration cannot work", detail.clone()),

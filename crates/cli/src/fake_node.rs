@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use clap::Parser as _;
 use http::{Method, Request, Response};
@@ -30,6 +30,9 @@ use crate::printer::Printer;
 pub(crate) struct FakeNode {
     node_id: &'static str,
     pub(crate) is_busy: AtomicBool,
+    round_trip: Duration,
+    /// Nobody listens, and connections that are open break.
+    pub(crate) is_down: AtomicBool,
     transitions: Mutex<BTreeMap<String, PostTransition>>,
     /// How many requests are answered before every one is 401.
     pub(crate) requests_left: Mutex<Option<u32>>,
@@ -49,9 +52,15 @@ impl FakeNode {
     }
 
     pub(crate) fn named(node_id: &'static str) -> Arc<Self> {
+        Self::at_distance(node_id, 0)
+    }
+
+    pub(crate) fn at_distance(node_id: &'static str, milliseconds: u64) -> Arc<Self> {
         Arc::new(Self {
             node_id,
+            round_trip: Duration::from_millis(milliseconds),
             is_busy: AtomicBool::new(true),
+            is_down: AtomicBool::new(false),
             transitions: Mutex::default(),
             requests_left: Mutex::default(),
             requests: Mutex::default(),
@@ -69,15 +78,23 @@ impl FakeNode {
 
     /// Runs a command line against this node.
     pub(crate) async fn run(self: &Arc<Self>, line: &[&str]) -> Run {
+        Self::run_at(std::slice::from_ref(self), line).await
+    }
+
+    /// Runs a command line against several nodes of one store, whose URLs are `http://0`, `http://1` and so on.
+    pub(crate) async fn run_at(nodes: &[Arc<Self>], line: &[&str]) -> Run {
         let arguments = Arguments::try_parse_from([&["plimsoll"], line].concat()).unwrap();
-        let node = Arc::clone(self);
-        let client = Client::builder("http://node.test")
-            .retry(RetryPolicy::never())
-            .connect(move |_: &str, _: u16| node.accept())
-            .build()
-            .unwrap();
+        let urls = (0..nodes.len()).map(|number| format!("http://{number}"));
+        let nodes = nodes.to_vec();
         let (answers, remarks) = (Buffer::default(), Buffer::default());
         let mut printer = Printer::new(arguments.global.output, answers.clone(), remarks.clone());
+        let notices = printer.notices();
+        let client = Client::builder_of(urls)
+            .retry(RetryPolicy::never())
+            .connect(move |host: &str, _: u16| nodes[host.parse::<usize>().unwrap()].accept())
+            .on_switch(move |switch| notices.switched(switch))
+            .build()
+            .unwrap();
         let result = match &arguments.command {
             Command::Data(command) => commands::ask(&client, command, &arguments.global, &mut printer).await,
             _ => commands::run(&arguments, &mut printer),
@@ -93,6 +110,9 @@ impl FakeNode {
     }
 
     fn accept(self: &Arc<Self>) -> Connecting {
+        if self.is_down.load(SeqCst) {
+            return Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) });
+        }
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let node = Arc::clone(self);
         tokio::spawn(async move {
@@ -102,11 +122,18 @@ impl FakeNode {
         Box::pin(async { Ok(Box::new(theirs) as Box<dyn Connection>) })
     }
 
-    async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    async fn serve(self: Arc<Self>, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
         let (head, body) = request.into_parts();
         let path = head.uri.path_and_query().unwrap().to_string();
         self.requests.lock().unwrap().push(path.clone());
         let body = body.collect().await.unwrap().to_bytes();
+        tokio::time::sleep(self.round_trip).await;
+        if self.is_down.load(SeqCst) {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        if path == "/readyz" {
+            return Ok(answer(200, json!({"ready": true, "reason": null}).to_string()));
+        }
         if path == "/healthz" {
             return Ok(answer(200, json!({"status": "ok", "version": "0", "node_id": self.node_id}).to_string()));
         }
@@ -131,6 +158,12 @@ impl FakeNode {
             (Method::POST, "/projections/transitions") => {
                 let (status, body) = self.post(&body);
                 (status, body.to_string())
+            }
+            (Method::GET, "/projections/changes") => {
+                let event = json!({"artifact_id": "a", "committed_version": "v"});
+                let stream = format!("id: {}-1\nevent: change\ndata: {event}\n\n", self.node_id);
+                let answer = Response::builder().header("content-type", "text/event-stream");
+                return Ok(answer.body(Full::from(stream)).unwrap());
             }
             (Method::DELETE, "/projections/a") => (204, String::new()),
             (Method::GET, "/projections") => {
@@ -167,11 +200,12 @@ fn answer(status: u16, text: String) -> Response<Full<Bytes>> {
     Response::builder().status(status).body(Full::from(text)).unwrap()
 }
 
+/// What was printed.
 #[derive(Clone, Default)]
-struct Buffer(Rc<RefCell<Vec<u8>>>);
+pub(crate) struct Buffer(Rc<RefCell<Vec<u8>>>);
 
 impl Buffer {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.borrow().clone()).unwrap()
     }
 }

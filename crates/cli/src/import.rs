@@ -7,6 +7,9 @@
 //! A line that was accepted may be posted again at any time. One that was refused may not, once a later transition of
 //! its artifact was accepted: accepted now, it would be the newest. So what was answered is not posted again as long as
 //! the state tells, and the state tells nothing that is not on the disk.
+//!
+//! With several nodes a chunk may go on at another one. A line that both have taken is one transition; one that was
+//! refused is not posted again there either, for the client goes on behind it.
 
 mod report;
 mod source;
@@ -55,15 +58,25 @@ pub(crate) async fn import(
     }
     let found = arguments.resume.as_deref().map(State::load).transpose()?.flatten();
     let mut source = Source::open(&arguments.file)?;
-    let saved = match &arguments.resume {
-        Some(file) => Some(Saved { file, origin: Origin::ask(client, token).await? }),
-        None => None,
+    let (client, saved) = match &arguments.resume {
+        None => (client.clone(), None),
+        Some(file) => {
+            let (narrowed, here) = Origin::ask(client, token).await?;
+            for url in client.urls().filter(|url| narrowed.urls().all(|kept| kept != *url)) {
+                printer.remark(&format!("plimsoll: {url} does not answer, and is left out."));
+            }
+            let origin = match &found {
+                None => here,
+                Some(found) => {
+                    found.check_origin(&here, token)?;
+                    source.skip_to(&found.progress.position)?;
+                    printer.remark(&format!("Going on after line {}.", found.progress.position.lines));
+                    found.origin.clone()
+                }
+            };
+            (narrowed, Some(Saved { file, origin }))
+        }
     };
-    if let (Some(found), Some(saved)) = (&found, &saved) {
-        found.check_origin(&saved.origin)?;
-        source.skip_to(&found.progress.position)?;
-        printer.remark(&format!("Going on after line {}.", found.progress.position.lines));
-    }
     let report = Report::open(arguments.refused.as_deref(), found.as_ref().map(|found| found.progress.report_bytes))?;
     let progress = found.map(|found| found.progress).unwrap_or_default();
     let bar = progress_bar(source.length_bytes(), progress.position.offset_bytes);
@@ -72,6 +85,7 @@ pub(crate) async fn import(
     while let Some(chunk) = source.next_chunk()? {
         import.take(&chunk).await?;
         import.show_progress(lines_before, began.elapsed());
+        import.show_notices();
     }
     import.conclude(lines_before, began.elapsed())
 }
@@ -84,7 +98,7 @@ struct Saved<'a> {
 
 /// An import under way.
 struct Import<'a> {
-    client: &'a Client,
+    client: Client,
     saved: Option<Saved<'a>>,
     progress: Progress,
     report: Report,
@@ -169,6 +183,10 @@ impl Import<'_> {
         let rate = report::per_second(lines - lines_before, elapsed);
         self.bar.set_message(format!("{lines} lines, {} refused, {rate} lines a second", self.progress.refused));
         self.bar.set_position(offset_bytes);
+    }
+
+    fn show_notices(&mut self) {
+        self.bar.suspend(|| self.printer.show_notices());
     }
 
     fn conclude(mut self, lines_before: u64, elapsed: Duration) -> Result<(), Failure> {

@@ -5,9 +5,11 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use plimsoll_client::{Switch, SwitchReason};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -26,6 +28,25 @@ pub(crate) struct Printer {
     format: Format,
     answers: Box<dyn Write>,
     remarks: Box<dyn Write>,
+    notices: (Notices, Receiver<String>),
+}
+
+/// More notices than this between two things that are printed say nothing new, and are dropped.
+const NOTICES_MAX: usize = 16;
+
+/// Where a remark can be left from anywhere; the printer shows it before what it prints next.
+#[derive(Debug, Clone)]
+pub(crate) struct Notices(SyncSender<String>);
+
+impl Notices {
+    /// Leaves a notice that the client goes on at another node, where one has failed.
+    pub(crate) fn switched(&self, switch: &Switch) {
+        let Switch { from, to, reason } = switch;
+        if *reason != SwitchReason::Nearer {
+            // Nobody misses it when there are too many, or the printer is gone.
+            let _ = self.0.try_send(format!("plimsoll: {from}: {reason}; going on at {to}"));
+        }
+    }
 }
 
 impl Printer {
@@ -35,7 +56,20 @@ impl Printer {
     }
 
     pub(crate) fn new(format: Format, answers: impl Write + 'static, remarks: impl Write + 'static) -> Self {
-        Self { format, answers: Box::new(answers), remarks: Box::new(remarks) }
+        let (sender, receiver) = mpsc::sync_channel(NOTICES_MAX);
+        Self { format, answers: Box::new(answers), remarks: Box::new(remarks), notices: (Notices(sender), receiver) }
+    }
+
+    /// Where notices can be left for this printer.
+    pub(crate) fn notices(&self) -> Notices {
+        self.notices.0.clone()
+    }
+
+    /// Shows the notices that were left. Whatever is printed does so; something long may do it on its way.
+    pub(crate) fn show_notices(&mut self) {
+        while let Ok(notice) = self.notices.1.try_recv() {
+            self.write_remark(&notice);
+        }
     }
 
     pub(crate) const fn format(&self) -> Format {
@@ -48,6 +82,7 @@ impl Printer {
             Format::Text => plain(&text()),
             Format::Json => serde_json::to_string(value).context("an answer cannot be written as JSON")?,
         };
+        self.show_notices();
         closed_pipe_apart(writeln!(self.answers, "{line}"))
     }
 
@@ -63,6 +98,11 @@ impl Printer {
 
     /// Writes a remark for people; programs get none. There is nobody to tell when that fails.
     pub(crate) fn remark(&mut self, text: &str) {
+        self.show_notices();
+        self.write_remark(text);
+    }
+
+    fn write_remark(&mut self, text: &str) {
         if self.format == Format::Text {
             let _ = writeln!(self.remarks, "{}", plain(text));
         }
@@ -82,6 +122,7 @@ impl Printer {
     pub(crate) fn failure(&mut self, failure: &Failure) {
         // What was answered before comes first on a shared terminal.
         let _ = self.answers.flush();
+        self.show_notices();
         if let (Some(document), Some(text)) = (failure.document(), failure.text()) {
             self.remark_or(&document, || format!("plimsoll: {text}"));
         }
@@ -112,6 +153,7 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake_node::Buffer;
 
     struct Closed;
 
@@ -132,6 +174,22 @@ mod tests {
         assert!(matches!(printer.flush(), Err(Failure::ClosedPipe)));
         printer.remark("nobody listens");
         printer.failure(&Failure::Config { detail: "nobody listens".to_owned() });
+    }
+
+    #[test]
+    fn a_notice_comes_before_what_is_printed_next_and_for_people_only() {
+        let switch = |reason| Switch { from: "http://a".to_owned(), to: "http://b".to_owned(), reason };
+        let notice = "plimsoll: http://a: it is not ready; going on at http://b\n";
+        for (format, expected) in [(Format::Text, notice), (Format::Json, "")] {
+            let written = Buffer::default();
+            let mut printer = Printer::new(format, io::sink(), written.clone());
+            let notices = printer.notices();
+            notices.switched(&switch(SwitchReason::Nearer));
+            notices.switched(&switch(SwitchReason::NotReady));
+            assert_eq!(written.text(), "");
+            printer.answer(&1, || "1".to_owned()).unwrap();
+            assert_eq!(written.text(), expected);
+        }
     }
 
     #[test]

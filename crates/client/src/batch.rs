@@ -5,6 +5,10 @@
 //! accepted: it would be stamped after that one and put an old status over a newer. Such a line keeps its transient
 //! answer, for its owner to look at. A node ends a batch at the first line that it may take later, so that this hardly
 //! happens: what follows has no answer, and goes with that line into the next attempt.
+//!
+//! The next attempt may be at another node. What was accepted there or here is one transition, so nothing is lost or
+//! doubled. But the order has to hold over both nodes' clocks, and the other one may be behind: see
+//! [`Memory::pause_before`](crate::memory::Memory::pause_before).
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -21,11 +25,14 @@ use http_body_util::{BodyExt, StreamBody};
 use plimsoll_wire::http::v1::{BatchBody, BatchLine};
 use plimsoll_wire::problem::{Kind, Problem};
 use serde::Deserialize;
+use tokio::time::Instant;
 
-use crate::call::{Client, History, Repeat};
+use crate::call::{Client, pause};
 use crate::error::{Cause, Error, Failure, TransportError, is_transient_status};
+use crate::history::{History, Repeat};
 use crate::lines::{Lines, unless_silent};
-use crate::retry::Decision;
+use crate::roster::EndpointIndex;
+use crate::tour::Next;
 use crate::transport::read_refusal;
 
 /// The most lines [`Client::post_batch`] takes: they and their answers are held in memory.
@@ -62,47 +69,77 @@ impl Client {
     /// An answer is transient (429, 503 and their like) only where the line must not be sent again, as a later transition
     /// of its artifact was accepted. At most [`BATCH_LINES_MAX`] lines, each without a line feed and not empty.
     ///
+    /// A batch that another node takes up, or that goes to another node than the client's last post, first waits until
+    /// two seconds after that one: then the order of the lines holds although the clocks of the two differ, up to the
+    /// `max_drift` that nodes have by default.
+    ///
     /// # Errors
     /// The batch was refused as a whole, or the retry policy ended: what was answered comes with the error.
     pub async fn post_batch(&self, lines: &[Bytes]) -> Result<Vec<BatchLine>, Box<BatchFailure>> {
         let mut round = Round { answers: vec![None; lines.len()], open: (0..lines.len()).collect() };
-        let mut history = History::begin();
+        let shared = self.shared();
         if let Err(cause) = check_lines(lines) {
             return Err(Box::new(BatchFailure { answers: round.answers, error: Error::unsent(cause) }));
         }
+        let (mut at, mut history) = (shared.fleet.pick().await, History::begin());
         while !round.open.is_empty() {
+            let drift = shared.memory().pause_before(at, Instant::now());
+            pause(drift).await;
             let sent = std::mem::take(&mut round.open);
-            let result = self.post_round(lines, &sent, &mut round).await;
+            let result = self.post_round(at, lines, &sent, &mut round).await;
+            self.remember_answers(at, sent.iter().filter_map(|index| round.answers[*index].as_ref()));
             round.settle(lines);
             let failure = match result {
                 Ok(()) if round.open.is_empty() => break,
                 Ok(()) => round.open_problem(),
                 Err(failure) if is_cut_off(&failure.cause) && round.open == sent => {
                     history.doubt();
-                    self.ask_refusal().await.unwrap_or(failure)
+                    self.ask_refusal(at).await.unwrap_or(failure)
                 }
                 Err(failure) => failure,
             };
-            match history.note(&failure, Repeat::Idempotent, self.shared()) {
-                Decision::After(delay) => tokio::time::sleep(delay).await,
-                Decision::GiveUp => {
-                    let error = history.error(failure, Repeat::Idempotent);
+            match history.note(at, &failure, Repeat::Idempotent, shared) {
+                Next::Attempt { at: next, after } => {
+                    pause(after).await;
+                    at = next;
+                }
+                Next::GiveUp => {
+                    let error = history.error(at, failure, Repeat::Idempotent, shared);
                     return Err(Box::new(BatchFailure { answers: round.into_answers(), error }));
                 }
             }
         }
+        shared.fleet.succeeded(at);
         Ok(round.answers.into_iter().flatten().collect())
     }
 
+    fn remember_answers<'a>(&self, at: EndpointIndex, answers: impl Iterator<Item = &'a BatchLine>) {
+        let mut memory = self.shared().memory();
+        for answer in answers {
+            match &answer.body {
+                BatchBody::Accepted(body) if answer.status == 201 => memory.accepted(body),
+                BatchBody::Accepted(body) => memory.repeated(body),
+                BatchBody::Problem(_) => continue,
+            }
+            memory.note_place(at, Instant::now());
+        }
+    }
+
     /// Posts the lines `sent` and takes their answers.
-    async fn post_round(&self, lines: &[Bytes], sent: &[usize], round: &mut Round) -> Result<(), Failure> {
+    async fn post_round(
+        &self,
+        at: EndpointIndex,
+        lines: &[Bytes],
+        sent: &[usize],
+        round: &mut Round,
+    ) -> Result<(), Failure> {
         round.open = sent.to_vec();
         let mut body = BytesMut::with_capacity(sent.iter().map(|index| lines[*index].len() + 1).sum());
         for index in sent {
             body.extend_from_slice(&lines[*index]);
             body.extend_from_slice(b"\n");
         }
-        let mut answers = self.open_batch(pieces(body.freeze())).await?;
+        let mut answers = self.open_batch(at, pieces(body.freeze())).await?;
         let mut due = sent.iter();
         let mut is_ended = false;
         while let Some(answer) = answers.next_line().await? {
@@ -129,12 +166,12 @@ impl Client {
 
     /// Why the node refuses batches, if it does. A node may answer and close before it has read a long body; then
     /// the answer is lost with the connection, and looks like a passing fault. An empty batch brings it back.
-    async fn ask_refusal(&self) -> Option<Failure> {
-        let refusal = self.open_batch(stream::empty()).await.err()?;
+    async fn ask_refusal(&self, at: EndpointIndex) -> Option<Failure> {
+        let refusal = self.open_batch(at, stream::empty()).await.err()?;
         matches!(refusal.cause, Cause::Problem(_)).then_some(refusal)
     }
 
-    async fn open_batch<S>(&self, body: S) -> Result<BatchAnswers, Failure>
+    async fn open_batch<S>(&self, at: EndpointIndex, body: S) -> Result<BatchAnswers, Failure>
     where
         S: Stream<Item = Bytes> + Send + 'static,
     {
@@ -149,7 +186,7 @@ impl Client {
         headers.insert(ACCEPT, HeaderValue::from_static("application/x-ndjson, application/problem+json"));
         let silence = self.shared().timeout.saturating_add(RATE_PATIENCE);
         let body = StreamBody::new(frames).boxed_unsync();
-        let sending = self.shared().transport.send(Method::POST, PATH, headers, body);
+        let sending = self.shared().fleet.transport(at).send(Method::POST, PATH, headers, body);
         let answer = unless_silent(silence, || sent.load(Ordering::Relaxed), sending)
             .await
             .ok_or(Cause::Timeout { after: silence })??;

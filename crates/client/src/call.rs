@@ -1,42 +1,43 @@
 //! The client, and the loop that sends a request again.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use plimsoll_wire::problem::Kind;
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 
 use crate::builder::Builder;
 use crate::error::{Cause, Error, Failure, Outcome};
-use crate::retry::{Decision, Jitter, RetryPolicy};
-use crate::transport::{Transport, empty_body, read_body, read_refusal, whole_body};
+use crate::fleet::Fleet;
+use crate::history::{History, Repeat};
+use crate::memory::{Memory, Written};
+use crate::retry::{Jitter, RetryPolicy};
+use crate::roster::EndpointIndex;
+use crate::tour::Next;
+use crate::transport::{empty_body, read_body, read_refusal, whole_body};
 
-/// A client of one node. Cloning it is cheap and shares its connections.
+/// A client of one store, at one or several of its nodes. Cloning it is cheap and shares its connections, what it knows
+/// of the nodes, and what it remembers of its writes.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
 }
 
 pub(crate) struct Shared {
-    pub(crate) transport: Transport,
+    pub(crate) fleet: Fleet,
     pub(crate) timeout: Duration,
     pub(crate) retry: RetryPolicy,
     pub(crate) jitter: Jitter,
+    pub(crate) read_your_writes: Option<Duration>,
+    memory: Mutex<Memory>,
 }
 
-/// Which failed attempts may be followed by another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Repeat {
-    /// It changes nothing: after whatever may pass.
-    Read,
-    /// Applying it twice is applying it once: after whatever may pass.
-    Idempotent,
-    /// Applying it twice may undo what came in between: only when the attempt certainly did nothing.
-    IfNotApplied,
+impl Shared {
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A request that can be sent again.
@@ -51,6 +52,10 @@ pub(crate) struct Call {
     pub(crate) repeat: Repeat,
     /// A status that is an answer here, although it is an error elsewhere.
     pub(crate) also_success: Option<StatusCode>,
+    /// The only endpoint it is for.
+    pub(crate) only: Option<EndpointIndex>,
+    /// What has to succeed first, at the endpoint this is then sent to.
+    pub(crate) demand: Option<Box<Self>>,
 }
 
 /// Larger than any single projection: 256 refs of 2,816 bytes, with every byte escaped.
@@ -67,6 +72,8 @@ impl Call {
             answer_bytes_max: ANSWER_BYTES_MAX,
             repeat: Repeat::Read,
             also_success: None,
+            only: None,
+            demand: None,
         }
     }
 
@@ -86,11 +93,45 @@ pub(crate) struct Answer {
 impl Client {
     /// Begins a client of the node at `url`, such as `http://127.0.0.1:7171`.
     pub fn builder(url: impl Into<String>) -> Builder {
-        Builder::new(url.into())
+        Builder::new(vec![url.into()])
     }
 
-    pub(crate) fn new(transport: Transport, timeout: Duration, retry: RetryPolicy, jitter: Jitter) -> Self {
-        Self { shared: Arc::new(Shared { transport, timeout, retry, jitter }) }
+    /// Begins a client of several nodes of one store: 1 to 16 different URLs, in any order.
+    pub fn builder_of(urls: impl IntoIterator<Item = impl Into<String>>) -> Builder {
+        Builder::new(urls.into_iter().map(Into::into).collect())
+    }
+
+    pub(crate) fn new(
+        fleet: Fleet,
+        timeout: Duration,
+        retry: RetryPolicy,
+        jitter: Jitter,
+        read_your_writes: Option<Duration>,
+    ) -> Self {
+        let memory = Mutex::default();
+        Self { shared: Arc::new(Shared { fleet, timeout, retry, jitter, read_your_writes, memory }) }
+    }
+
+    /// A client of those endpoints whose URLs `keep` keeps, with the same settings and connections. It has a memory of
+    /// its own, which is empty. `None` where no endpoint is kept.
+    #[must_use]
+    pub fn narrowed(&self, keep: impl Fn(&str) -> bool) -> Option<Self> {
+        let Shared { fleet, timeout, retry, jitter, read_your_writes, .. } = self.shared();
+        let fleet = fleet.narrowed(*timeout, keep)?;
+        Some(Self::new(fleet, *timeout, *retry, Jitter::new(jitter.draw()), *read_your_writes))
+    }
+
+    /// The URLs of its endpoints, as they were given.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        let fleet = &self.shared().fleet;
+        fleet.endpoints().map(|endpoint| fleet.url(endpoint).as_ref())
+    }
+
+    /// What this client posted to an artifact last, if that was among the last 1,024 artifacts it posted to and it has
+    /// not retired it since. Answers to batches count, transitions whose outcome is unknown do not.
+    #[must_use]
+    pub fn last_written(&self, artifact_id: &str) -> Option<Written> {
+        self.shared().memory().written(artifact_id).cloned()
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -99,31 +140,54 @@ impl Client {
 
     /// Sends a request until it succeeds, is refused, or the retry policy ends.
     pub(crate) async fn call(&self, call: &Call) -> Result<Answer, Error> {
-        let mut history = History::begin();
+        self.call_somewhere(call).await.1
+    }
+
+    /// The same; tells also which endpoint had the last word.
+    pub(crate) async fn call_somewhere(&self, call: &Call) -> (EndpointIndex, Result<Answer, Error>) {
+        let shared = self.shared();
+        let (mut at, mut history) = match call.only {
+            Some(only) => (only, History::begin_held()),
+            None => (shared.fleet.pick().await, History::begin()),
+        };
         loop {
-            let left = call.wait.saturating_sub(history.elapsed());
-            let failure = match self.attempt(call, left).await {
-                Ok(answer) => return Ok(answer),
+            let failure = match self.attempt(at, call, &history).await {
+                Ok(answer) => {
+                    shared.fleet.succeeded(at);
+                    return (at, Ok(answer));
+                }
                 Err(failure) => failure,
             };
-            match history.note(&failure, call.repeat, &self.shared) {
-                Decision::After(delay) => tokio::time::sleep(delay).await,
-                Decision::GiveUp => return Err(history.error(failure, call.repeat)),
+            match history.note(at, &failure, call.repeat, shared) {
+                Next::Attempt { at: next, after } => {
+                    pause(after).await;
+                    at = next;
+                }
+                Next::GiveUp => return (at, Err(history.error(at, failure, call.repeat, shared))),
             }
         }
     }
 
-    /// Sends a request once.
-    pub(crate) async fn call_once(&self, call: &Call) -> Result<Answer, Error> {
-        self.attempt(call, call.wait).await.map_err(|failure| {
+    /// Sends a request once, to one endpoint.
+    pub(crate) async fn call_once(&self, at: EndpointIndex, call: &Call) -> Result<Answer, Error> {
+        self.exchange(at, call, call.wait).await.map_err(|failure| {
             let outcome = if call.repeat == Repeat::Read { Outcome::NotApplied } else { failure.cause.outcome() };
-            Error::new(failure, outcome, 1)
+            Error::new(failure, outcome, 1).at(self.shared().fleet.url(at))
         })
     }
 
-    async fn attempt(&self, call: &Call, wait: Duration) -> Result<Answer, Failure> {
+    async fn attempt(&self, at: EndpointIndex, call: &Call, history: &History) -> Result<Answer, Failure> {
+        let left = |wait: Duration| wait.saturating_sub(history.elapsed());
+        if let Some(demand) = &call.demand {
+            self.exchange(at, demand, left(demand.wait)).await?;
+        }
+        self.exchange(at, call, left(call.wait)).await
+    }
+
+    /// A request and its answer.
+    async fn exchange(&self, at: EndpointIndex, call: &Call, wait: Duration) -> Result<Answer, Failure> {
         let after = self.shared.timeout.saturating_add(wait);
-        let attempt = async {
+        let exchange = async {
             let mut headers = call.headers.clone();
             let body = if call.body.is_empty() { empty_body() } else { whole_body(call.body.clone()) };
             if !wait.is_zero() {
@@ -132,7 +196,8 @@ impl Client {
                 let prefer = HeaderValue::try_from(format!("wait={seconds}")).ok();
                 headers.extend(prefer.map(|value| (HeaderName::from_static("prefer"), value)));
             }
-            let answer = self.shared.transport.send(call.method.clone(), &call.path, headers, body).await?;
+            let transport = self.shared.fleet.transport(at);
+            let answer = transport.send(call.method.clone(), &call.path, headers, body).await?;
             let status = answer.status();
             let is_success =
                 status.is_success() || status == StatusCode::NOT_MODIFIED || Some(status) == call.also_success;
@@ -142,59 +207,18 @@ impl Client {
             let body = read_body(answer.into_body(), call.answer_bytes_max).await?;
             Ok(Answer { status, body })
         };
-        match tokio::time::timeout(after, attempt).await {
+        match tokio::time::timeout(after, exchange).await {
             Ok(result) => result,
             Err(_) => Err(Cause::Timeout { after }.into()),
         }
     }
 }
 
-/// What is known about the attempts so far.
-pub(crate) struct History {
-    began: Instant,
-    failed: u32,
-    outcome: Outcome,
-}
-
-impl History {
-    pub(crate) fn begin() -> Self {
-        Self { began: Instant::now(), failed: 0, outcome: Outcome::NotApplied }
+/// Waits, where there is something to wait for: a timer takes a moment even for nothing.
+pub(crate) async fn pause(duration: Duration) {
+    if !duration.is_zero() {
+        tokio::time::sleep(duration).await;
     }
-
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    /// Takes note of a failed attempt and decides what follows.
-    pub(crate) fn note(&mut self, failure: &Failure, repeat: Repeat, shared: &Shared) -> Decision {
-        self.failed += 1;
-        let outcome = failure.cause.outcome();
-        self.outcome = self.outcome.max(outcome);
-        let may_repeat = failure.cause.is_transient()
-            && !is_last_word(&failure.cause)
-            && (repeat != Repeat::IfNotApplied || outcome == Outcome::NotApplied);
-        if !may_repeat {
-            return Decision::GiveUp;
-        }
-        shared.retry.decide(self.failed, self.elapsed(), failure.retry_after, shared.jitter.draw())
-    }
-
-    /// Takes note that something may have been applied.
-    pub(crate) fn doubt(&mut self) {
-        self.outcome = self.outcome.max(Outcome::Unknown);
-    }
-
-    pub(crate) fn error(&self, failure: Failure, repeat: Repeat) -> Error {
-        let outcome = if repeat == Repeat::Read { Outcome::NotApplied } else { self.outcome };
-        Error::new(failure, outcome, self.failed)
-    }
-}
-
-/// The caller said how long to wait for a transition to arrive; waiting again would be longer than that. And a transition
-/// that is on too few disks stands: it goes on replicating, whether it is posted again or not.
-fn is_last_word(cause: &Cause) -> bool {
-    let Cause::Problem(problem) = cause else { return false };
-    matches!(problem.known_kind(), Some(Kind::NotYetReplicated | Kind::UnderReplicated))
 }
 
 /// Decodes a successful answer.

@@ -9,8 +9,11 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use crate::builder::ConfigError;
 use crate::error::Cause;
 
-/// Where one node is reached. A client of several nodes would hold several, and choose one for each attempt.
-#[derive(Debug, Clone)]
+/// No node's address is longer; what is, was meant as something else.
+const URL_BYTES_MAX: usize = 2_048;
+
+/// Where one node is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     authority: Authority,
     /// The path before every route: empty, or beginning with `/` and not ending so.
@@ -19,7 +22,10 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     pub(crate) fn parse(url: &str) -> Result<Self, ConfigError> {
-        let invalid = || ConfigError::InvalidUrl { url: url.to_owned() };
+        let invalid = || ConfigError::InvalidUrl { url: url.chars().take(URL_BYTES_MAX).collect() };
+        if url.len() > URL_BYTES_MAX {
+            return Err(invalid());
+        }
         let parts = url.parse::<Uri>().map_err(|_| invalid())?.into_parts();
         match parts.scheme.as_ref().map(Scheme::as_str) {
             Some("http") => {}
@@ -147,6 +153,8 @@ mod tests {
         for url in ["", "127.0.0.1:7171", "/projections", "ftp://a", "http://user@a", "http://a?b=c", "http://"] {
             assert!(matches!(Endpoint::parse(url), Err(ConfigError::InvalidUrl { .. })), "{url}");
         }
+        let long = format!("http://{}", "a".repeat(URL_BYTES_MAX));
+        assert!(matches!(Endpoint::parse(&long), Err(ConfigError::InvalidUrl { .. })));
     }
 
     proptest! {

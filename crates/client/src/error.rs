@@ -1,6 +1,7 @@
 //! What can go wrong with a request, and what is known about its effect.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -14,16 +15,22 @@ pub struct Error {
     outcome: Outcome,
     attempts: u32,
     retry_after: Option<Duration>,
+    url: Option<Arc<str>>,
 }
 
 impl Error {
     pub(crate) fn new(failure: Failure, outcome: Outcome, attempts: u32) -> Self {
-        Self { cause: failure.cause, outcome, attempts, retry_after: failure.retry_after }
+        Self { cause: failure.cause, outcome, attempts, retry_after: failure.retry_after, url: None }
     }
 
     /// A request that was never sent.
     pub(crate) fn unsent(cause: Cause) -> Self {
-        Self { cause, outcome: Outcome::NotApplied, attempts: 0, retry_after: None }
+        Self { cause, outcome: Outcome::NotApplied, attempts: 0, retry_after: None, url: None }
+    }
+
+    /// The same error, of the endpoint with this URL.
+    pub(crate) fn at(self, url: &Arc<str>) -> Self {
+        Self { url: Some(Arc::clone(url)), ..self }
     }
 
     /// The same error, with more known about its effect.
@@ -47,6 +54,12 @@ impl Error {
     #[must_use]
     pub const fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// The URL of the node at which the last attempt was made, where one was.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
     }
 
     /// How long the node asked to be left alone, where it did.
@@ -131,6 +144,16 @@ pub enum Cause {
         /// The bound.
         limit_bytes: usize,
     },
+    /// The node whose change feed was followed could not be reached for as long as the retry policy lasts, and the feed
+    /// is now followed at another one, from that node's present on. What changed in between was not told. Read the
+    /// listing, then go on.
+    #[error("the change feed is now followed at {to}; what changed since the last event is not told")]
+    FeedMoved {
+        /// The URL of the node before; `None` where it is not known which one had given the position.
+        from: Option<Arc<str>>,
+        /// The URL of the node that is followed now.
+        to: Arc<str>,
+    },
 }
 
 impl Cause {
@@ -141,14 +164,39 @@ impl Cause {
             Self::Connect(_) | Self::Timeout { .. } | Self::Dropped(_) => true,
             Self::Problem(problem) => is_transient_status(problem.status),
             Self::UnexpectedAnswer { status, .. } => is_transient_status(status.as_u16()),
-            Self::InvalidArgument { .. } | Self::AnswerTooLarge { .. } => false,
+            Self::InvalidArgument { .. } | Self::AnswerTooLarge { .. } | Self::FeedMoved { .. } => false,
+        }
+    }
+
+    /// Whether another node may do what this one cannot, although it will not pass here: its disk is full.
+    pub(crate) fn may_pass_elsewhere(&self) -> bool {
+        matches!(self, Self::Problem(problem) if problem.known_kind() == Some(Kind::DiskFull))
+    }
+
+    /// Whether it says something about the node, and not only about the request: then other requests go elsewhere too.
+    /// A full disk does not: the node serves reads.
+    pub(crate) fn is_of_the_node(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Timeout { .. } | Self::Dropped(_) => true,
+            Self::UnexpectedAnswer { status, .. } => is_transient_status(status.as_u16()),
+            Self::Problem(problem) => matches!(
+                problem.known_kind(),
+                Some(
+                    Kind::NotReady
+                        | Kind::MigrationPending
+                        | Kind::Overloaded
+                        | Kind::StorageFailed
+                        | Kind::RateLimited
+                )
+            ),
+            Self::InvalidArgument { .. } | Self::AnswerTooLarge { .. } | Self::FeedMoved { .. } => false,
         }
     }
 
     /// What one attempt that ended so did to the node.
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
-            Self::InvalidArgument { .. } | Self::Connect(_) => Outcome::NotApplied,
+            Self::InvalidArgument { .. } | Self::Connect(_) | Self::FeedMoved { .. } => Outcome::NotApplied,
             Self::Timeout { .. } | Self::Dropped(_) | Self::AnswerTooLarge { .. } => Outcome::Unknown,
             Self::UnexpectedAnswer { status, .. } if status.is_client_error() => Outcome::NotApplied,
             Self::UnexpectedAnswer { .. } => Outcome::Unknown,
@@ -195,7 +243,7 @@ impl From<Cause> for Failure {
 
 /// What the transport reports. Its text tells the whole chain of reasons.
 #[derive(Debug)]
-pub struct TransportError(Reason);
+pub struct TransportError(Box<Reason>);
 
 #[derive(Debug)]
 enum Reason {
@@ -205,23 +253,23 @@ enum Reason {
 }
 
 impl TransportError {
-    pub(crate) const fn request(error: hyper_util::client::legacy::Error) -> Self {
-        Self(Reason::Request(error))
+    pub(crate) fn request(error: hyper_util::client::legacy::Error) -> Self {
+        Self(Box::new(Reason::Request(error)))
     }
 
-    pub(crate) const fn body(error: hyper::Error) -> Self {
-        Self(Reason::Body(error))
+    pub(crate) fn body(error: hyper::Error) -> Self {
+        Self(Box::new(Reason::Body(error)))
     }
 
     /// The answer ended where more of it was due.
-    pub(crate) const fn ended() -> Self {
-        Self(Reason::Ended)
+    pub(crate) fn ended() -> Self {
+        Self(Box::new(Reason::Ended))
     }
 }
 
 impl fmt::Display for TransportError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut reason: &dyn std::error::Error = match &self.0 {
+        let mut reason: &dyn std::error::Error = match &*self.0 {
             Reason::Request(error) => error,
             Reason::Body(error) => error,
             Reason::Ended => return formatter.write_str("the answer ended early"),

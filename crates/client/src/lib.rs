@@ -10,9 +10,18 @@
 //! - **Deletes** are repeated only when the earlier attempt certainly did nothing, or under a token: a delete that is
 //!   applied twice would retire work that came in between.
 //!
+//! With the URLs of several nodes of a store, it talks to the nearest one, as measured, and what may be repeated is
+//! repeated at the next nearest where that one fails: the same body, and the same `transition_id`. It goes back once the
+//! nearest is ready again; [`Builder::on_switch`] tells of either. What is repeated under a token or another
+//! precondition goes to another node only as long as it certainly was not applied.
+//!
+//! Another node may be behind. A client can demand to [read its own writes](Builder::read_your_writes); reads are not
+//! otherwise held to what an earlier read has shown. Positions of the change feed are one node's, so a follower stays
+//! with its node: see [`Changes`].
+//!
 //! Time is tokio's, randomness comes from a seed, and connections from a [`Connect`], so a simulation owns all three.
 //!
-//! What it does not do: TLS (an `https` URL is refused), redirects, cookies, and more than one node.
+//! What it does not do: TLS (an `https` URL is refused), redirects, cookies, and finding nodes that it was not told of.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,13 +43,18 @@ mod changes;
 mod connect;
 mod endpoint;
 mod error;
+mod fleet;
+mod history;
 mod lines;
+mod memory;
 mod post;
 mod projections;
 mod retry;
+mod roster;
 pub mod sse;
 #[cfg(test)]
 mod tests;
+mod tour;
 mod transport;
 
 pub use batch::{BATCH_LINES_MAX, BatchFailure};
@@ -49,7 +63,10 @@ pub use call::Client;
 pub use changes::{ChangeEvent, Changes};
 pub use connect::{Connect, Connecting, Connection, Tcp};
 pub use error::{Cause, Error, Outcome, TransportError};
+pub use fleet::{Switch, SwitchReason};
+pub use memory::Written;
 pub use plimsoll_wire as wire;
 pub use post::{PostOptions, Posted, Precondition};
 pub use projections::{CursorQuery, CursorState, PageQuery};
 pub use retry::RetryPolicy;
+pub use roster::ENDPOINTS_MAX;

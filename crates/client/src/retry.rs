@@ -11,7 +11,7 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How often and how long a request is tried.
+/// How often and how long a request is tried. Between two attempts at different endpoints of one round there is no delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// The bound of the first delay; it doubles with each attempt.
@@ -21,7 +21,7 @@ pub struct RetryPolicy {
     /// No attempt begins later than this after the first one began. A `Retry-After` beyond it ends the request at once:
     /// coming back sooner than asked would not be honouring it.
     pub budget: Duration,
-    /// The first attempt included.
+    /// The most attempts at one endpoint, the first included. A client of several tries each so often.
     pub attempts_max: NonZeroU32,
 }
 
@@ -38,13 +38,13 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// One attempt, whatever comes.
+    /// One attempt, whatever comes; with several endpoints, one at each.
     #[must_use]
     pub fn never() -> Self {
         Self { attempts_max: NonZeroU32::MIN, ..Self::default() }
     }
 
-    /// Whether and when to try again: `failed` attempts have failed, the first began `elapsed` ago.
+    /// Whether and when to try again: `failed` attempts at each endpoint have failed, the first began `elapsed` ago.
     pub(crate) fn decide(&self, failed: u32, elapsed: Duration, retry_after: Option<Duration>, draw: u64) -> Decision {
         let floor = retry_after.unwrap_or_default();
         let left = self.budget.saturating_sub(elapsed);

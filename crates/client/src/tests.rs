@@ -2,7 +2,10 @@
 
 mod batches;
 mod feed;
+mod fleet;
 mod node;
+mod session;
+mod world;
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! One attempt: a request to the endpoint, and the head of its answer.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,22 +32,46 @@ const AGENT: &str = concat!("plimsoll-client/", env!("CARGO_PKG_VERSION"));
 
 /// Sends requests to one endpoint over pooled connections.
 pub(crate) struct Transport {
+    url: Arc<str>,
     endpoint: Endpoint,
     pool: Pool<Connector, Body>,
     authorization: Option<HeaderValue>,
 }
 
 impl Transport {
-    pub(crate) fn new(endpoint: Endpoint, connector: Connector, authorization: Option<HeaderValue>) -> Self {
+    pub(crate) fn new(url: &str, endpoint: Endpoint, connector: Connector, authorization: Option<HeaderValue>) -> Self {
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
             .build(connector);
-        Self { endpoint, pool, authorization }
+        Self { url: url.into(), endpoint, pool, authorization }
+    }
+
+    /// The endpoint's URL, as it was given.
+    pub(crate) const fn url(&self) -> &Arc<str> {
+        &self.url
     }
 
     /// Sends a request; gives the answer's head whatever its status.
     pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        mut headers: HeaderMap,
+        body: Body,
+    ) -> Result<Response<Incoming>, Cause> {
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        self.dispatch(method, path, headers, body).await
+    }
+
+    /// Sends a request without a body that does not tell who is asking.
+    pub(crate) async fn send_anonymous(&self, method: Method, path: &str) -> Result<Response<Incoming>, Cause> {
+        self.dispatch(method, path, HeaderMap::new(), empty_body()).await
+    }
+
+    async fn dispatch(
         &self,
         method: Method,
         path: &str,
@@ -60,9 +85,6 @@ impl Transport {
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
-        if let Some(authorization) = &self.authorization {
-            headers.insert(AUTHORIZATION, authorization.clone());
-        }
         self.pool.request(request).await.map_err(|error| {
             if error.is_connect() {
                 Cause::Connect(TransportError::request(error))

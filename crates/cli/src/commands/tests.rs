@@ -1,6 +1,7 @@
 //! Commands against a node in memory.
 
 use std::fs;
+use std::sync::atomic::Ordering::SeqCst;
 
 use serde_json::Value;
 
@@ -30,6 +31,7 @@ async fn a_conflict_has_its_exit_code_and_says_what_to_do() {
     let run = FakeNode::new().run(&["post", file.to_str().unwrap()]).await;
     assert_eq!((run.exit, run.answers.as_str()), (Exit::Conflict, ""));
     assert!(run.remarks.starts_with("plimsoll: cannot post \"t-1\": refused\n"));
+    assert!(run.remarks.contains("\n  node: http://0\n"));
     assert!(run.remarks.contains("transition-conflict (409)") && run.remarks.contains("new transition_id"));
 }
 
@@ -82,5 +84,41 @@ async fn a_wait_for_nothing_is_refused() {
 async fn completions_are_written_for_every_shell() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         assert!(FakeNode::new().run(&["completions", shell]).await.answers.contains("plimsoll"), "{shell}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_goes_on_at_another_node_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("transition.json");
+    fs::write(&file, TRANSITION.replace("\"s\"", "\"overloaded\"")).unwrap();
+    let line = ["post", file.to_str().unwrap()];
+    for output in ["text", "json"] {
+        let [near, far] = [FakeNode::at_distance("a", 1), FakeNode::at_distance("b", 50)];
+        far.is_busy.store(false, SeqCst);
+        let run = FakeNode::run_at(&[far.clone(), near], &[&line[..], &["--output", output]].concat()).await;
+        assert_eq!((run.exit, far.transitions_held()), (Exit::Done, 1));
+        let told = if output == "text" { "plimsoll: http://1: refused; going on at http://0\n" } else { "" };
+        assert_eq!(run.remarks, told);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_follows_another_node_prints_that_among_the_changes() {
+    for output in ["text", "json"] {
+        let [near, far] = [FakeNode::at_distance("a", 1), FakeNode::at_distance("b", 50)];
+        for node in [&near, &far] {
+            *node.requests_left.lock().unwrap() = Some(1);
+        }
+        let run = FakeNode::run_at(&[near, far], &["watch", "--output", output]).await;
+        assert_eq!(run.exit, Exit::Config, "then the token is refused");
+        let lines: Vec<&str> = run.answers.lines().collect();
+        if output == "text" {
+            assert_eq!((lines[0], lines[2]), ("a-1  a  v", "b-1  a  v"));
+            assert!(lines[1].starts_with("moved to http://1: "), "{lines:?}");
+        } else {
+            let moved: Value = serde_json::from_str(lines[1]).unwrap();
+            assert_eq!(moved["moved"], serde_json::json!({"from": "http://0", "to": "http://1"}));
+        }
     }
 }

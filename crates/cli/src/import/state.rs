@@ -18,17 +18,21 @@ const VERSION: u32 = 2;
 #[serde(deny_unknown_fields)]
 pub(super) struct State {
     version: u32,
-    origin: Origin,
+    pub(super) origin: Origin,
     pub(super) progress: Progress,
 }
 
-/// Where an import goes: another node may not have what was imported, and another token may be another tenant's.
+/// Where an import goes: another node may not have what was imported, and another token may be another tenant's. Of
+/// several nodes any may take any line, and the store brings it to the others; so the import is bound to all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Origin {
     /// The node's own name. It belongs to the data directory, so that a node begun anew is another one.
     node_id: String,
-    /// The BLAKE3 digest of the token, under the node's name: the file must not tell the secret.
+    /// The names of the other nodes that answered when the import began, of a client of several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<String>,
+    /// The BLAKE3 digest of the token, under the first node's name: the file must not tell the secret.
     token_digest: String,
 }
 
@@ -66,17 +70,49 @@ impl Default for Position {
 }
 
 impl Origin {
-    /// Asks the node for its name.
-    pub(super) async fn ask(client: &Client, token: Option<&str>) -> Result<Self, Failure> {
-        let health = client.health().await.map_err(Failure::request("ask the node for its name"))?;
-        Ok(Self::new(health.node_id, token))
+    /// Asks each node for its name; gives a client of those that answer. One that does not could be any node when it
+    /// comes back, so this run leaves it alone.
+    pub(super) async fn ask(client: &Client, token: Option<&str>) -> Result<(Client, Self), Failure> {
+        let unanswered = || Failure::request("ask the node for its name");
+        // It waits until one answers, as any request does.
+        let answered = client.health().await.map_err(unanswered())?.node_id;
+        if client.urls().count() == 1 {
+            return Ok((client.clone(), Self::new(vec![answered], token)));
+        }
+        let (mut urls, mut node_ids) = (Vec::new(), Vec::new());
+        let mut silent = None;
+        for (url, health) in client.nodes().await {
+            match health {
+                Ok(health) => {
+                    urls.push(url);
+                    node_ids.push(health.node_id);
+                }
+                Err(error) => silent = Some(error),
+            }
+        }
+        match (client.narrowed(|url| urls.iter().any(|kept| kept == url)), silent) {
+            (None, Some(error)) => Err(unanswered()(error)),
+            (narrowed, _) => Ok((narrowed.unwrap_or_else(|| client.clone()), Self::new(node_ids, token))),
+        }
     }
 
-    fn new(node_id: String, token: Option<&str>) -> Self {
-        let mut digest = blake3::Hasher::new();
-        digest.update(node_id.as_bytes()).update(b"/").update(token.unwrap_or_default().as_bytes());
-        Self { node_id, token_digest: digest.finalize().to_hex().to_string() }
+    /// The origin at these nodes, of which there is one at least.
+    fn new(mut node_ids: Vec<String>, token: Option<&str>) -> Self {
+        let others = node_ids.split_off(1);
+        let node_id = node_ids.remove(0);
+        let token_digest = token_digest(&node_id, token);
+        Self { node_id, others, token_digest }
     }
+
+    fn node_ids(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.node_id).chain(&self.others).map(String::as_str)
+    }
+}
+
+fn token_digest(node_id: &str, token: Option<&str>) -> String {
+    let mut digest = blake3::Hasher::new();
+    digest.update(node_id.as_bytes()).update(b"/").update(token.unwrap_or_default().as_bytes());
+    digest.finalize().to_hex().to_string()
 }
 
 impl State {
@@ -102,11 +138,15 @@ impl State {
     }
 
     /// Refuses to go on at another node, or as somebody else.
-    pub(super) fn check_origin(&self, origin: &Origin) -> Result<(), Failure> {
-        let (began, here) = (&self.origin.node_id, &origin.node_id);
-        let why = if began != here {
-            format!("the import began at the node {began}, this is {here}: another node, or its data was begun anew")
-        } else if self.origin.token_digest != origin.token_digest {
+    pub(super) fn check_origin(&self, here: &Origin, token: Option<&str>) -> Result<(), Failure> {
+        let began: Vec<&str> = self.origin.node_ids().collect();
+        let why = if let Some(other) = here.node_ids().find(|node_id| !began.contains(node_id)) {
+            let nodes = if began.len() == 1 { "node" } else { "nodes" };
+            let began = began.join(", ");
+            format!(
+                "the import began at the {nodes} {began}, this is {other}: another node, or its data was begun anew"
+            )
+        } else if self.origin.token_digest != token_digest(&self.origin.node_id, token) {
             "the import began with another token than the one given now".to_owned()
         } else {
             return Ok(());

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -31,9 +33,14 @@ impl Files {
         files
     }
 
-    async fn import(&self, node: &std::sync::Arc<FakeNode>) -> Run {
+    async fn import(&self, node: &Arc<FakeNode>) -> Run {
+        self.import_at(std::slice::from_ref(node), "json").await
+    }
+
+    async fn import_at(&self, nodes: &[Arc<FakeNode>], output: &str) -> Run {
         let [input, state, refused] = [&self.input, &self.state, &self.refused].map(|file| file.to_str().unwrap());
-        node.run(&["--output", "json", "import", input, "--resume", state, "--refused", refused]).await
+        let line = ["--output", output, "import", input, "--resume", state, "--refused", refused];
+        FakeNode::run_at(nodes, &line).await
     }
 }
 
@@ -126,6 +133,49 @@ async fn a_state_of_another_node_or_token_or_of_nothing_is_refused() {
     assert_eq!(files.import(&node).await.exit, Exit::Config);
 }
 
+const NAMES: [&str; 3] = ["00000000000000aa", "00000000000000bb", "00000000000000cc"];
+
+#[tokio::test(start_paused = true)]
+async fn an_import_goes_on_at_another_node_where_one_cannot_take_a_line() {
+    let files = Files::new(&[line(0, "s"), line(1, "taken"), line(2, "overloaded"), line(3, "s")].concat());
+    let [near, far] = [FakeNode::at_distance(NAMES[0], 1), FakeNode::at_distance(NAMES[1], 50)];
+    far.is_busy.store(false, SeqCst);
+    let run = files.import_at(&[near.clone(), far.clone()], "json").await;
+    assert_eq!((run.exit, near.transitions_held(), far.transitions_held()), (Exit::Conflict, 1, 2));
+    assert_eq!((&summary(&run)["accepted"], &summary(&run)["refused"]), (&3.into(), &1.into()));
+    assert_eq!(fs::read_to_string(&files.refused).unwrap(), line(1, "taken"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_resumed_at_any_of_the_nodes_it_began_at_and_at_no_other() {
+    let files = Files::new(&lines(0..10));
+    let [a, b, c] = NAMES.map(FakeNode::named);
+    assert_eq!(files.import_at(&[a.clone(), b.clone()], "json").await.exit, Exit::Done);
+    for nodes in [vec![b.clone()], vec![b.clone(), a.clone()], vec![a.clone()]] {
+        assert_eq!(summary(&files.import_at(&nodes, "json").await)["lines"], 10);
+    }
+    for nodes in [vec![c.clone()], vec![a.clone(), c.clone()]] {
+        let run = files.import_at(&nodes, "text").await;
+        assert_eq!((run.exit, c.batches()), (Exit::Config, 0));
+        assert!(run.remarks.contains(&format!("began at the nodes {}, {}, this is {}", NAMES[0], NAMES[1], NAMES[2])));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_does_not_answer_at_the_beginning_is_left_out() {
+    let files = Files::new(&lines(0..10));
+    let [a, b, _] = NAMES.map(FakeNode::named);
+    a.is_down.store(true, SeqCst);
+    let run = files.import_at(&[a.clone(), b.clone()], "text").await;
+    assert_eq!((run.exit, b.transitions_held()), (Exit::Done, 10));
+    assert!(run.remarks.contains("http://0 does not answer, and is left out."), "{}", run.remarks);
+    a.is_down.store(false, SeqCst);
+    assert_eq!(files.import_at(&[a, b.clone()], "json").await.exit, Exit::Config, "its data is nobody's promise");
+    let state: Value = serde_json::from_slice(&fs::read(&files.state).unwrap()).unwrap();
+    assert_eq!(state["origin"].get("others"), None, "a state of one node is as it was");
+    assert_eq!(files.import(&b).await.exit, Exit::Done);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_state_does_not_tell_the_token() {
     let files = Files::new(&lines(0..1));
@@ -146,7 +196,7 @@ async fn a_line_the_node_cannot_take_now_stops_the_import_there() {
         assert_eq!(fs::read_to_string(&files.refused).unwrap(), refused, "what was refused for good is reported");
         let state: Value = serde_json::from_slice(&fs::read(&files.state).unwrap()).unwrap();
         assert_eq!(state["progress"]["position"]["lines"], 2);
-        node.is_busy.store(false, std::sync::atomic::Ordering::SeqCst);
+        node.is_busy.store(false, SeqCst);
         let run = files.import(&node).await;
         assert_eq!((run.exit, node.transitions_held()), (Exit::Conflict, 3));
         let sum = summary(&run);

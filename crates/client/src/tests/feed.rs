@@ -1,12 +1,14 @@
 //! Following the change feed.
 
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use plimsoll_wire::problem::Kind;
 use tokio::time::Instant;
 
 use super::node::{Node, Reply};
-use crate::Cause;
+use super::world::World;
+use crate::{Cause, Changes, Error};
 
 const EVENTS: &str = "text/event-stream";
 
@@ -121,4 +123,123 @@ async fn what_is_not_an_event_stream_is_refused() {
         let error = node.client().changes(None).next().await.unwrap_err();
         assert!(!error.is_transient(), "{error:?}");
     }
+}
+
+/// A follower of node a that was told `a-1`.
+async fn followed(world: &World) -> Changes {
+    world.a.expect([Reply::broken_stream(EVENTS, &[&event("a-1", "x")])]);
+    let mut changes = world.client.changes(None);
+    assert_eq!(changes.next().await.unwrap().position, "a-1");
+    changes
+}
+
+fn resumed_from(node: &Node) -> Vec<Option<String>> {
+    node.finished().iter().map(|request| request.header("last-event-id").map(str::to_owned)).collect()
+}
+
+fn moved(error: &Error) -> (Option<&str>, &str) {
+    let Cause::FeedMoved { from, to } = error.cause() else { panic!("{error:?}") };
+    (from.as_deref(), to)
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_connects_to_the_same_node_again_although_others_are_there() {
+    let world = World::at_a(|builder| builder).await;
+    let mut changes = followed(&world).await;
+    // The connection that broke was the first of ten attempts.
+    world.a.expect((0..8).map(|_| Reply::problem(Kind::NotReady)));
+    world.a.expect([Reply::open_stream(EVENTS, &[&event("a-2", "y")])]);
+    assert_eq!(changes.next().await.unwrap().position, "a-2");
+    assert_eq!(resumed_from(&world.a).last().unwrap().as_deref(), Some("a-1"));
+    assert_eq!(world.switches(), ["a to b", "b to a"], "other requests go elsewhere meanwhile");
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_its_node_is_given_up_another_is_followed_from_its_present_and_that_is_told() {
+    let world = World::at_a(|builder| builder).await;
+    let mut changes = followed(&world).await;
+    world.a.is_down.store(true, SeqCst);
+    world.b.expect([Reply::open_stream(EVENTS, &[&event("b-7", "y"), &event("b-8", "z")])]);
+    let error = changes.next().await.unwrap_err();
+    assert_eq!((moved(&error), error.is_transient()), ((Some("http://a.test"), "http://b.test"), false));
+    assert_eq!(changes.position(), Some("b-7"), "it is connected before it is told");
+    world.a.is_down.store(false, SeqCst);
+    assert_eq!(changes.next().await.unwrap().position, "b-7");
+    assert_eq!(changes.next().await.unwrap().position, "b-8");
+    assert_eq!(resumed_from(&world.b), [None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_node_is_taken_up_where_it_stood_if_it_comes_back_before_another_is_followed() {
+    let world = World::at_a(|builder| builder).await;
+    let mut changes = followed(&world).await;
+    world.a.expect((0..9).map(|_| Reply::problem(Kind::NotReady)));
+    world.b.expect([Reply::broken_stream(EVENTS, &[": hello\n\n"])]);
+    world.c.expect([Reply::problem(Kind::NotReady)]);
+    world.a.expect([Reply::open_stream(EVENTS, &[&event("a-2", "y")])]);
+    assert_eq!(changes.next().await.unwrap().position, "a-2", "nothing was missed, so nothing is told");
+    assert_eq!(resumed_from(&world.a).last().unwrap().as_deref(), Some("a-1"));
+    assert_eq!((resumed_from(&world.b), resumed_from(&world.c)), (vec![None], vec![None]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_position_is_offered_to_each_node_until_its_own_is_found() {
+    let world = World::at_a(|builder| builder).await;
+    world.a.expect([Reply::problem(Kind::PositionGone)]);
+    world.b.expect([Reply::problem(Kind::PositionGone)]);
+    world.c.expect([Reply::open_stream(EVENTS, &[&event("c-2", "x")])]);
+    let mut changes = world.client.changes(Some("c-1".to_owned()));
+    assert_eq!(changes.next().await.unwrap().position, "c-2");
+    for node in world.nodes() {
+        assert_eq!(resumed_from(node), [Some("c-1".to_owned())]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_position_that_no_node_knows_is_gone() {
+    let world = World::at_a(|builder| builder).await;
+    for node in world.nodes() {
+        node.expect([Reply::problem(Kind::PositionGone)]);
+    }
+    let error = world.client.changes(Some("d-1".to_owned())).next().await.unwrap_err();
+    assert_eq!(error.kind(), Some(Kind::PositionGone));
+    world.finished();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_position_whose_node_stays_away_ends_at_anothers_present() {
+    let world = World::at_a(|builder| builder).await;
+    world.c.is_down.store(true, SeqCst);
+    for node in [&world.a, &world.b] {
+        node.expect((0..10).map(|_| Reply::problem(Kind::PositionGone)));
+    }
+    world.a.expect([Reply::open_stream(EVENTS, &["id: a-5\n\n", &event("a-6", "x")])]);
+    let mut changes = world.client.changes(Some("c-1".to_owned()));
+    let error = changes.next().await.unwrap_err();
+    assert_eq!(moved(&error), (None, "http://a.test"));
+    assert_eq!(changes.next().await.unwrap().position, "a-6");
+    assert_eq!(resumed_from(&world.a).last().unwrap(), &None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_node_answers_it_is_told_and_can_be_sat_out() {
+    let world = World::at_a(|builder| builder).await;
+    let mut changes = followed(&world).await;
+    world.nodes().iter().for_each(|node| node.is_down.store(true, SeqCst));
+    for _ in 0..2 {
+        assert!(matches!(changes.next().await.unwrap_err().cause(), Cause::Connect(_)));
+    }
+    world.a.is_down.store(false, SeqCst);
+    world.a.expect([Reply::open_stream(EVENTS, &[&event("a-2", "y")])]);
+    assert_eq!(changes.next().await.unwrap().position, "a-2");
+    assert_eq!(resumed_from(&world.a).last().unwrap().as_deref(), Some("a-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_breaks_does_not_send_other_requests_away() {
+    let world = World::at_a(|builder| builder).await;
+    let mut changes = followed(&world).await;
+    world.a.expect([Reply::open_stream(EVENTS, &[&event("a-2", "y")])]);
+    changes.next().await.unwrap();
+    assert_eq!(world.switches(), Vec::<String>::new());
 }

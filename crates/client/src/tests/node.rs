@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -121,11 +123,31 @@ impl Seen {
 pub(super) struct Node {
     script: Mutex<VecDeque<Reply>>,
     seen: Mutex<Vec<Seen>>,
+    /// How long the way to it and back is, where probes are answered by themselves and not by the script.
+    round_trip: Mutex<Option<Duration>>,
+    /// Nobody listens, and connections that are open break.
+    pub(super) is_down: AtomicBool,
+    /// It answers, and asks for no requests.
+    pub(super) is_unready: AtomicBool,
 }
 
 impl Node {
     pub(super) fn new(script: impl IntoIterator<Item = Reply>) -> Arc<Self> {
-        Arc::new(Self { script: Mutex::new(script.into_iter().collect()), seen: Mutex::default() })
+        Arc::new(Self { script: Mutex::new(script.into_iter().collect()), ..Self::default() })
+    }
+
+    /// A node that is so far away, and answers `/readyz` and `/healthz` by itself.
+    pub(super) fn at_distance(milliseconds: u64) -> Arc<Self> {
+        Arc::new(Self { round_trip: Mutex::new(Some(Duration::from_millis(milliseconds))), ..Self::default() })
+    }
+
+    pub(super) fn moves_to_distance(&self, milliseconds: u64) {
+        *self.round_trip.lock().unwrap() = Some(Duration::from_millis(milliseconds));
+    }
+
+    /// Puts replies behind the script.
+    pub(super) fn expect(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.script.lock().unwrap().extend(replies);
     }
 
     /// A client that reaches this node only.
@@ -136,6 +158,9 @@ impl Node {
     }
 
     pub(super) fn accept(self: &Arc<Self>) -> Connecting {
+        if self.is_down.load(SeqCst) {
+            return Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) });
+        }
         let refused = matches!(self.script.lock().unwrap().front(), Some(Reply::Refuse));
         if refused {
             self.script.lock().unwrap().pop_front();
@@ -152,6 +177,18 @@ impl Node {
     }
 
     async fn serve(self: Arc<Self>, request: Request<Incoming>) -> io::Result<Response<Body>> {
+        if self.is_down.load(SeqCst) {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let round_trip = *self.round_trip.lock().unwrap();
+        if let Some(round_trip) = round_trip {
+            tokio::time::sleep(round_trip).await;
+            if matches!(request.uri().path(), "/readyz" | "/healthz") {
+                assert!(request.headers().get("authorization").is_none(), "a probe does not tell who is asking");
+                let is_refused = request.uri().path() == "/readyz" && self.is_unready.load(SeqCst);
+                return Ok(answer(if is_refused { 503 } else { 200 }, "application/json", pieces(["{}".to_owned()])));
+            }
+        }
         let reply = self.script.lock().unwrap().pop_front().expect("the script has a reply for each request");
         let (head, body) = request.into_parts();
         let early = matches!(reply, Reply::Early(_));
@@ -168,6 +205,11 @@ impl Node {
             Reply::Silence => match std::future::pending::<Infallible>().await {},
             Reply::Early(answer) | Reply::Answer(answer) => Ok(answer),
         }
+    }
+
+    /// Drops what is left of the script.
+    pub(super) fn forget_script(&self) {
+        self.script.lock().unwrap().clear();
     }
 
     /// The requests seen since the last time.
