@@ -71,8 +71,8 @@ impl Cluster {
         // Whoever does not hear it hears it from the others.
         drop(join_all(telling).await);
         drop(context.membership.send(Input::Leave).await);
-        keep(context, *context.ready.borrow()).await?;
-        Ok(())
+        let joined = self.is_ready();
+        Ok(keep(context, joined).await?)
     }
 
     /// Forgets a member that will not come back: it is not asked or waited for any more, and may return only as a new node.
@@ -88,7 +88,8 @@ impl Cluster {
             Some((entry, false)) => context.take_roster([RosterEntry { gone: true, ..entry }]),
         }
         tracing::info!(peer = %node, "forgot a member: it may return only as a new node");
-        Ok(keep(context, *context.ready.borrow()).await?)
+        let joined = self.is_ready();
+        Ok(keep(context, joined).await?)
     }
 }
 
