@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use plimsoll_domain::id::TenantId;
-use plimsoll_domain::projection::{Body, Fingerprint};
+use plimsoll_domain::projection::{FactKey, Fingerprint};
 use plimsoll_wire::record::RecordError;
 use plimsoll_wire::record::v1::{self, StoredFact, StoredIdentity, StoredUsage};
 use plimsoll_wire::record::v2::{self, Place};
@@ -179,9 +179,9 @@ fn find_tombstones(engine: &dyn Engine) -> Result<(Batch, u64), FormatError> {
         for (sequence, fact) in log::facts_of(&key, &pack)? {
             let StoredFact { tenant, fact } = v1::decode_fact(fact)?;
             fingerprint.add(&tenant, &fact);
-            if let Body::Tombstone(artifact) = &fact.body {
+            if fact.transition().is_none() {
                 let place = Place { sequence, offset: 0 }; // a row of this format holds one fact
-                batch.put(Table::Identity, layout::tombstone_identity(&tenant, artifact), v2::encode_place(place));
+                batch.put(Table::Identity, FactKey::of(&tenant, &fact).bytes().to_vec(), v2::encode_place(place));
             }
         }
     }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | Meta | `format`, `identity`, `clock`, `sequence`, `fingerprint`, `usage/` tenant, `peer/` node | a record each |
 //! | Log | sequence of the first | a pack: facts of consecutive sequences, each with its tenant |
-//! | Identity | hash of tenant and transition id, or of tenant and artifact for its tombstone | place: sequence, and offset in its pack |
+//! | Identity | `FactKey`: hash of tenant and transition id, or of tenant and artifact for its tombstone | place: sequence, and offset in its pack |
 //! | Head | tenant 0 artifact | projection, its latest sequence, its newest history, its refs while they are few |
 //! | History | hash of tenant and artifact, effective stamp | place of an entry that is not in the head |
 //! | Ref | hash of tenant and artifact, hash of the ref's key | the ref's key and state, where they are not in the head |
@@ -19,7 +19,7 @@
 //! which made writes a tenth cheaper. What is read says whose it is, so that two names with one hash, unlikely once in
 //! 10^11 stores of 10^9 artifacts, are an error and not a confusion.
 
-use plimsoll_domain::id::{ArtifactId, NodeId, TenantId, TransitionId};
+use plimsoll_domain::id::{ArtifactId, NodeId, TenantId};
 use plimsoll_domain::projection::RefKey;
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 
@@ -37,9 +37,6 @@ pub(crate) const FINGERPRINT: &[u8] = b"fingerprint";
 pub(crate) const USAGE_PREFIX: &[u8] = b"usage/";
 
 const STAMP_BYTES: usize = 16;
-
-/// Of the hash of a transition id, which stands alone.
-const IDENTITY_HASH_BYTES: usize = 16;
 
 /// Of the hash of an artifact, which a stamp or the hash of a ref follows.
 const ARTIFACT_HASH_BYTES: usize = 12;
@@ -65,16 +62,6 @@ pub(crate) fn log(sequence: u64) -> Vec<u8> {
 /// The sequence of a key of the log; `None` if it is none.
 pub(crate) fn log_sequence(key: &[u8]) -> Option<u64> {
     key.try_into().ok().map(u64::from_be_bytes)
-}
-
-/// Identity: the fact of a transition id.
-pub(crate) fn identity(tenant: &TenantId, transition: &TransitionId) -> Vec<u8> {
-    hash::<IDENTITY_HASH_BYTES>("identity", tenant.as_str(), transition.as_str()).to_vec()
-}
-
-/// Identity: the tombstone of an artifact.
-pub(crate) fn tombstone_identity(tenant: &TenantId, artifact: &ArtifactId) -> Vec<u8> {
-    hash::<IDENTITY_HASH_BYTES>("tombstone", tenant.as_str(), artifact.as_str()).to_vec()
 }
 
 /// Head: what the keys of a tenant's projections begin with.
@@ -170,7 +157,6 @@ mod tests {
         let (tenant, artifact) = (TenantId::parse("acme").unwrap(), ArtifactId::parse("spec").unwrap());
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let key = RefKey { target_repo: "acme/web".into(), idempotency_key: "k".into() };
-        assert_eq!(hex(&identity(&tenant, &TransitionId::parse("t-1").unwrap())), "0ad6e291fc666439696122c3cb811580");
         assert_eq!(
             hex(&produced_ref(&of_artifact(&tenant, &artifact), &key)),
             "e95462ed2a15a6abff8be6b52ede456910b92673"

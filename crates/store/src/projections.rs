@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_domain::id::{ArtifactId, NodeId, TenantId, TransitionId};
-use plimsoll_domain::projection::{Expectation, Fingerprint, ProducedRef, RefKey, RefState, RefsDigest, Token, Winner};
+use plimsoll_domain::projection::{
+    Expectation, FactKey, Fingerprint, ProducedRef, RefKey, RefState, RefsDigest, Token, Winner,
+};
 use plimsoll_wire::record::v1::{self, StoredIdentity, StoredUsage, StoredWatermark};
 use plimsoll_wire::record::v2::{self, Place, StoredHead, StoredRefs};
 use quick_cache::sync::GuardResult;
@@ -315,7 +317,7 @@ impl Projections {
         artifact: &ArtifactId,
         transition: &TransitionId,
     ) -> Result<bool, ReadError> {
-        let Some(value) = self.engine.get(Table::Identity, &layout::identity(tenant, transition))? else {
+        let Some(value) = self.engine.get(Table::Identity, &FactKey::of_transition(tenant, transition).bytes())? else {
             return Ok(false);
         };
         let place = v2::decode_place(&value)?;
