@@ -3,6 +3,8 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | Meta | `format`, `identity`, `clock`, `sequence`, `fingerprint`, `usage/` tenant, `peer/` node | a record each |
+//! | Meta | `leaves`, `leaves/` first byte of a key | sequence of the checkpoint of leaves, and 256 of its leaves |
+//! | Meta | `gone/` sequence | a fact of the checkpoint that was taken out after it |
 //! | Log | sequence of the first | a pack: facts of consecutive sequences, each with its tenant |
 //! | Identity | `FactKey`: hash of tenant and transition id, or of tenant and artifact for its tombstone | place: sequence, and offset in its pack |
 //! | Head | tenant 0 artifact | projection, its latest sequence, its newest history, its refs while they are few |
@@ -36,6 +38,13 @@ pub(crate) const FINGERPRINT: &[u8] = b"fingerprint";
 /// Meta: what the keys of usages begin with.
 pub(crate) const USAGE_PREFIX: &[u8] = b"usage/";
 
+/// Meta: the sequence up to which facts are in the checkpoint of leaves.
+pub(crate) const LEAVES: &[u8] = b"leaves";
+/// Meta: what the keys of blocks of leaves begin with.
+pub(crate) const LEAVES_PREFIX: &[u8] = b"leaves/";
+/// Meta: what the keys of removals begin with.
+pub(crate) const GONE_PREFIX: &[u8] = b"gone/";
+
 const STAMP_BYTES: usize = 16;
 
 /// Of the hash of an artifact, which a stamp or the hash of a ref follows.
@@ -52,6 +61,24 @@ pub(crate) fn usage(tenant: &TenantId) -> Vec<u8> {
 /// Meta: how far the feed of a peer has been taken over.
 pub(crate) fn watermark(peer: NodeId) -> Vec<u8> {
     format!("peer/{peer}").into_bytes()
+}
+
+/// Meta: the leaves of the keys that begin with a byte.
+pub(crate) fn leaves(block: u8) -> Vec<u8> {
+    [LEAVES_PREFIX, &[block]].concat()
+}
+
+/// The byte of a key of leaves.
+pub(crate) fn leaves_block(key: &[u8]) -> Option<u8> {
+    match key.strip_prefix(LEAVES_PREFIX)? {
+        [block] => Some(*block),
+        _ => None,
+    }
+}
+
+/// Meta: the fact that stood at a sequence, and is in the checkpoint of leaves though no more in the log.
+pub(crate) fn gone(sequence: u64) -> Vec<u8> {
+    [GONE_PREFIX, &sequence.to_be_bytes()].concat()
 }
 
 /// Log: the pack that begins with a sequence.
@@ -140,6 +167,7 @@ mod tests {
         let (tenant, artifact) = (TenantId::parse("acme").unwrap(), ArtifactId::parse("a/b").unwrap());
         let stamp = Timestamp { time: UnixNanos::new(5), node: NodeId::new(u64::MAX) };
         assert_eq!(log_sequence(&log(7)), Some(7));
+        assert_eq!((leaves_block(&leaves(b'/')), leaves_block(LEAVES)), (Some(b'/'), None));
         assert_eq!(head_artifact(&tenant, &head(&tenant, &artifact)), Some("a/b"));
         assert_eq!(history_stamp(&history(&of_artifact(&tenant, &artifact), stamp)), Some(stamp));
     }

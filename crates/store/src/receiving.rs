@@ -54,6 +54,12 @@ impl Group<'_> {
         outcomes
     }
 
+    /// Merges facts that were missing here, each for itself: they come from no feed, and those that cannot be merged now
+    /// are missed again.
+    pub(crate) fn absorb(&mut self, facts: &[StoredFact]) -> Vec<Result<Accepted, WriteError>> {
+        facts.iter().map(|StoredFact { tenant, fact }| self.receive_fact(tenant, fact)).collect()
+    }
+
     /// Notes how far a peer's feed has been taken over, unless the page begins after a gap: a page before it was cut
     /// short, and what it left out is offered again. The feed of another incarnation begins anew.
     fn note_watermark(&mut self, peer: NodeId, after: u64, reached: StoredWatermark) -> Result<(), ReadError> {

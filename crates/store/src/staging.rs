@@ -51,6 +51,11 @@ impl Removal {
     pub(crate) const fn fact(&self) -> &Fact {
         &self.known.fact
     }
+
+    /// Its place.
+    pub(crate) const fn place(&self) -> Place {
+        self.known.place
+    }
 }
 
 impl<'a> Staging<'a> {
@@ -141,12 +146,12 @@ impl<'a> Staging<'a> {
         failure.into_iter().chain(facts)
     }
 
-    /// Writes a fact into the log. Returns its place, and the bytes it takes there.
-    pub(crate) fn put_fact(&mut self, tenant: &TenantId, fact: &Fact, sequence: u64) -> (Place, u64) {
+    /// Writes a fact into the log, to be found by its key. Returns its place, and the bytes it takes there.
+    pub(crate) fn put_fact(&mut self, tenant: &TenantId, fact: &Fact, key: FactKey, sequence: u64) -> (Place, u64) {
         let record = v1::encode_fact(tenant, fact);
         let bytes = record.len() as u64;
         let place = self.packing.push(&mut self.batch, sequence, record);
-        self.put(Table::Identity, FactKey::of(tenant, fact).bytes().to_vec(), v2::encode_place(place));
+        self.put(Table::Identity, key.bytes().to_vec(), v2::encode_place(place));
         (place, bytes)
     }
 

@@ -23,7 +23,9 @@ mod formats;
 mod hooked;
 mod packs;
 mod reads;
+mod reconciling;
 mod replicas;
+mod tally;
 mod writes;
 
 use hooked::Hooked;

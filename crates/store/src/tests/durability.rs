@@ -68,17 +68,17 @@ async fn a_failed_sync_acknowledges_nothing_shows_nothing_and_ends_all_writing()
 
 /// What lets the syncs of a disk through, or holds them up.
 #[derive(Default)]
-struct Gate {
+pub(super) struct Gate {
     closed: Mutex<bool>,
     opened: Condvar,
 }
 
 impl Gate {
-    fn close(&self) {
+    pub(super) fn close(&self) {
         *self.closed.lock().unwrap() = true;
     }
 
-    fn open(&self) {
+    pub(super) fn open(&self) {
         *self.closed.lock().unwrap() = false;
         self.opened.notify_all();
     }
@@ -90,7 +90,7 @@ impl Gate {
 }
 
 /// A disk whose syncs wait at a gate.
-fn gated() -> (Arc<Hooked>, Arc<Gate>) {
+pub(super) fn gated() -> (Arc<Hooked>, Arc<Gate>) {
     let gate = Arc::<Gate>::default();
     let at = Arc::clone(&gate);
     (Arc::new(Hooked { disk: Memory::new(), on_read: Box::new(|| Ok(())), on_sync: Box::new(move || at.pass()) }), gate)
