@@ -9,7 +9,8 @@ use std::path::PathBuf;
 
 use plimsoll_domain::id::{ArtifactId, NodeId, Status, TenantId, TransitionId};
 use plimsoll_domain::projection::{
-    Body, Fact, Fingerprint, Projection, RefDraft, RefKey, RefState, RefsDigest, Resolution, Transition, Winner,
+    Body, Fact, FactHash, FactKey, Fingerprint, Projection, RefDraft, RefKey, RefState, RefsDigest, Resolution,
+    Transition, Winner,
 };
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use plimsoll_node::config::SETTINGS;
@@ -140,6 +141,11 @@ fn golden_labels() {
     let fingerprint = Fingerprint { sum: u128::MAX / 3, count: 848 };
     let bytes = v1::encode_fingerprint(fingerprint);
     expect_record("fingerprint", &fingerprint, &bytes, |bytes| v1::decode_fingerprint(bytes).unwrap());
+    let leaves = vec![(0, fingerprint), (255, Fingerprint { sum: 7, count: 1 })];
+    expect_record("leaves", &leaves, &v1::encode_leaves(&leaves), |bytes| v1::decode_leaves(bytes).unwrap());
+    let (key, hash) = (FactKey::new(*b"sixteen bytes 16"), FactHash::new(u128::MAX / 3));
+    let removal = v1::StoredRemoval { key, hash };
+    expect_record("removal", &removal, &v1::encode_removal(removal), |bytes| v1::decode_removal(bytes).unwrap());
     let watermark = v1::StoredWatermark { incarnation: 7, sequence: 70_000 };
     let bytes = v1::encode_watermark(watermark);
     expect_record("watermark", &watermark, &bytes, |bytes| v1::decode_watermark(bytes).unwrap());

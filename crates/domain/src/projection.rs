@@ -14,14 +14,17 @@
 mod fact;
 mod fingerprint;
 mod fold;
+mod key;
+pub mod reconcile;
 mod refs;
 mod submit;
 mod token;
 mod transition;
 
 pub use fact::{Body, Fact, Joined};
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{FactHash, Fingerprint};
 pub use fold::{Merge, Merged, Projection, Winner};
+pub use key::FactKey;
 pub use refs::{RefKey, RefRows, RefState, RefsDigest, Resolution};
 pub use submit::{Expectation, Refusal, Verdict, judge};
 pub use token::{NotAToken, Token};

@@ -12,20 +12,22 @@ use std::sync::Arc;
 use plimsoll_domain::clock::{Clock, DriftExceeded};
 use plimsoll_domain::id::{ArtifactId, TenantId};
 use plimsoll_domain::projection::{
-    Body, Expectation, Fact, Fingerprint, Merge, Projection, RefRows, Refusal, Submission, Token, Transition, Verdict,
-    judge,
+    Body, Expectation, Fact, FactHash, FactKey, Fingerprint, Merge, Projection, RefRows, Refusal, Submission, Token,
+    Transition, Verdict, judge,
 };
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
-use plimsoll_wire::record::v1::{self, StoredIdentity, StoredUsage};
+use plimsoll_wire::record::v1::{self, StoredIdentity, StoredRemoval, StoredUsage};
 use plimsoll_wire::record::v2::{self, StoredHead};
 
 use crate::engine::{Batch, Engine, EngineError, Table};
 use crate::error::{ReadError, WriteError};
+use crate::format::Format;
 use crate::heads::{self, Heads};
 use crate::layout;
 use crate::options::Options;
 use crate::shared::{self, Changed, Changing};
 use crate::staging::{Known, Removal, Staging};
+use crate::tally::{Counted, Shown, Tally, When};
 
 /// The most refs one artifact may have: what one answer can list, and one tombstone can take away, in a breath.
 pub const ARTIFACT_REFS_MAX: u64 = 10_000;
@@ -54,11 +56,17 @@ struct State {
     usages: BTreeMap<TenantId, StoredUsage>,
     heads: Heads,
     fingerprint: Fingerprint,
+    /// `None` where the format is an old one, which is not written.
+    tally: Option<Tally>,
 }
 
 impl Door {
     /// A door to `engine`, going on from what it holds.
-    pub(crate) fn open(engine: Arc<dyn Engine>, identity: StoredIdentity, options: Options) -> Result<Self, ReadError> {
+    pub(crate) fn open(
+        engine: Arc<dyn Engine>,
+        (format, identity): (Format, StoredIdentity),
+        options: Options,
+    ) -> Result<Self, ReadError> {
         let number = |key: &[u8]| -> Result<u64, ReadError> {
             let value = engine.get(Table::Meta, key)?;
             Ok(value.map(|value| v1::decode_number(&value)).transpose()?.unwrap_or_default())
@@ -69,7 +77,8 @@ impl Door {
         let heads = heads::cache(options.head_cache_bytes, shared::hasher(identity));
         let value = engine.get(Table::Meta, layout::FINGERPRINT)?;
         let fingerprint = value.map(|value| v1::decode_fingerprint(&value)).transpose()?.unwrap_or_default();
-        let state = State { options, clock, sequence, usages: BTreeMap::new(), heads, fingerprint };
+        let tally = if format.is_old() { None } else { Some(Tally::open(&*engine, sequence, fingerprint)?) };
+        let state = State { options, clock, sequence, usages: BTreeMap::new(), heads, fingerprint, tally };
         Ok(Self { engine, state })
     }
 
@@ -92,12 +101,47 @@ impl Door {
     pub(crate) fn group(&mut self, room: Room) -> Group<'_> {
         let now = self.now();
         let staging = Staging::over(&*self.engine);
-        Group { staging, state: &mut self.state, changed: BTreeMap::new(), room, now }
+        Group { staging, state: &mut self.state, changed: BTreeMap::new(), counted: Vec::new(), room, now }
     }
 
-    /// Commits a batch; it is durable only after the next sync.
-    pub(crate) fn commit(&self, batch: Batch) -> Result<(), EngineError> {
-        if batch.is_empty() { Ok(()) } else { self.engine.commit(batch) }
+    /// Commits what was decided; it is durable only after the next sync.
+    pub(crate) fn commit(&mut self, Decision { batch, counted, changed }: Decision) -> Result<Changed, EngineError> {
+        if !batch.is_empty() {
+            self.engine.commit(batch)?;
+        }
+        if let Some(tally) = &mut self.state.tally {
+            tally.apply(counted);
+        }
+        Ok(changed)
+    }
+
+    /// What readers see of the leaves.
+    pub(crate) fn shown(&self) -> Option<Arc<Shown>> {
+        self.state.tally.as_ref().map(Tally::shown)
+    }
+
+    /// Whether there are facts to count that may be counted now.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.state.tally.as_ref().is_some_and(Tally::is_behind)
+    }
+
+    /// Counts some of the facts that are not counted yet.
+    pub(crate) fn catch_up(&mut self) {
+        let State { tally, sequence, fingerprint, .. } = &mut self.state;
+        if let Some(tally) = tally {
+            tally.catch_up(&*self.engine, *sequence, *fingerprint);
+        }
+    }
+
+    /// Whether it is time for a checkpoint of the leaves.
+    pub(crate) fn is_checkpoint_due(&self, when: When) -> bool {
+        self.state.tally.as_ref().is_some_and(|tally| tally.is_due(self.state.sequence, when))
+    }
+
+    /// Commits a checkpoint of the leaves.
+    pub(crate) fn checkpoint(&mut self) -> Result<(), EngineError> {
+        let State { tally, sequence, .. } = &mut self.state;
+        tally.as_mut().map_or(Ok(()), |tally| self.engine.commit(tally.checkpoint(*sequence)))
     }
 }
 
@@ -114,8 +158,16 @@ pub(crate) struct Group<'a> {
     state: &'a mut State,
     /// By key of [`layout::head`].
     changed: BTreeMap<Vec<u8>, Change>,
+    counted: Vec<Counted>,
     room: Room,
     now: UnixNanos,
+}
+
+/// A group that is decided.
+pub(crate) struct Decision {
+    batch: Batch,
+    changed: Changed,
+    counted: Vec<Counted>,
 }
 
 /// What a group made of an artifact.
@@ -199,9 +251,12 @@ impl Group<'_> {
         let usage = self.remove(tenant, &mut head, usage, removal);
         self.state.sequence = self.next_sequence();
         head.sequence = self.state.sequence;
-        let (place, bytes) = self.staging.put_fact(tenant, &merged.fact, head.sequence);
+        let key = FactKey::of(tenant, &merged.fact);
+        let (place, bytes) = self.staging.put_fact(tenant, &merged.fact, key, head.sequence);
         self.staging.put_history(tenant, &artifact, &mut head.history, (merged.fact.first, place));
-        self.state.fingerprint.add(tenant, &merged.fact);
+        let hash = FactHash::of(tenant, &merged.fact);
+        self.state.fingerprint.add_hash(hash);
+        self.counted.push(Counted::Added { sequence: head.sequence, key, hash });
         self.set_usage(tenant, StoredUsage { facts: usage.facts + 1, bytes: usage.bytes + bytes });
         self.change(tenant, artifact, token, head);
         Ok(Accepted { repeated: false, token })
@@ -217,10 +272,23 @@ impl Group<'_> {
     ) -> StoredUsage {
         let Some(removal) = removal else { return usage };
         let bytes = v1::encode_fact(tenant, removal.fact()).len() as u64;
-        self.state.fingerprint.remove(tenant, removal.fact());
+        self.discount(tenant, &removal);
         self.staging.remove_fact(tenant, &mut head.history, removal);
         // Stores of format 2 counted every tombstone, and kept one.
         StoredUsage { facts: usage.facts.saturating_sub(1), bytes: usage.bytes.saturating_sub(bytes) }
+    }
+
+    /// Takes a fact out of the fingerprints. If a checkpoint holds it, that is noted with the commit: after a restart
+    /// nothing else would tell that it is gone.
+    fn discount(&mut self, tenant: &TenantId, removal: &Removal) {
+        let (key, hash) = (FactKey::of(tenant, removal.fact()), FactHash::of(tenant, removal.fact()));
+        let sequence = removal.place().sequence;
+        self.state.fingerprint.remove_hash(hash);
+        if self.state.tally.as_ref().is_some_and(|tally| tally.has_noted(sequence)) {
+            let removal = StoredRemoval { key, hash };
+            self.staging.put(Table::Meta, layout::gone(sequence), v1::encode_removal(removal));
+        }
+        self.counted.push(Counted::Removed { sequence, key, hash });
     }
 
     pub(crate) fn set_usage(&mut self, tenant: &TenantId, usage: StoredUsage) {
@@ -302,9 +370,9 @@ impl Group<'_> {
     }
 
     /// Ends the group: the batch to commit, and what it changes.
-    pub(crate) fn finish(mut self) -> (Batch, Changed) {
+    pub(crate) fn finish(mut self) -> Decision {
         if self.changed.is_empty() {
-            return (self.staging.into_batch(), Changed::new());
+            return Decision { batch: self.staging.into_batch(), changed: Changed::new(), counted: self.counted };
         }
         let mut changed = Changed::with_capacity(self.changed.len());
         for (key, Change { artifact, token, head }) in self.changed {
@@ -317,7 +385,7 @@ impl Group<'_> {
         self.staging.put(Table::Meta, layout::CLOCK.to_vec(), v1::encode_number(high_water));
         self.staging.put(Table::Meta, layout::SEQUENCE.to_vec(), v1::encode_number(self.state.sequence));
         self.staging.put(Table::Meta, layout::FINGERPRINT.to_vec(), v1::encode_fingerprint(self.state.fingerprint));
-        (self.staging.into_batch(), changed)
+        Decision { batch: self.staging.into_batch(), changed, counted: self.counted }
     }
 }
 

@@ -5,6 +5,7 @@
 //! | 1 | before quotas | log, identities, heads, history, refs |
 //! | 2 | quotas | what each tenant occupies is kept, a row a tenant |
 //! | 3 | peers | rows of records of version 2, beside those of version 1, which are read for ever; where each tombstone is; the fingerprint of all facts |
+//! | 4 | reconciliation | checkpoints of the fingerprints of ranges, and what is taken out after them: a version that does not note that must not write |
 //!
 //! A directory of a newer format is refused. One of an older format is read and not written, until a migration has
 //! brought it here: the steps run one format at a time, each as one atomic batch that ends with the format's new
@@ -13,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use plimsoll_domain::id::TenantId;
-use plimsoll_domain::projection::{Body, Fingerprint};
+use plimsoll_domain::projection::{FactKey, Fingerprint};
 use plimsoll_wire::record::RecordError;
 use plimsoll_wire::record::v1::{self, StoredFact, StoredIdentity, StoredUsage};
 use plimsoll_wire::record::v2::{self, Place};
@@ -25,7 +26,7 @@ use crate::layout;
 use crate::log;
 
 /// The format this version writes.
-pub const CURRENT: u64 = 3;
+pub const CURRENT: u64 = 4;
 
 /// The oldest format this version reads.
 pub const OLDEST: u64 = 1;
@@ -157,7 +158,8 @@ pub fn migrate(engine: &dyn Engine, run: Run) -> Result<Migration, FormatError> 
     for step in from + 1..=CURRENT {
         let (mut batch, facts) = match step {
             2 => count_usages(engine)?,
-            _ => find_tombstones(engine)?,
+            3 => find_tombstones(engine)?,
+            _ => (Batch::default(), 0), // the first checkpoint is made from the log, when there is time
         };
         batch.put(Table::Meta, layout::FORMAT.to_vec(), v1::encode_number(step));
         migration.facts = migration.facts.max(facts);
@@ -179,9 +181,9 @@ fn find_tombstones(engine: &dyn Engine) -> Result<(Batch, u64), FormatError> {
         for (sequence, fact) in log::facts_of(&key, &pack)? {
             let StoredFact { tenant, fact } = v1::decode_fact(fact)?;
             fingerprint.add(&tenant, &fact);
-            if let Body::Tombstone(artifact) = &fact.body {
+            if fact.transition().is_none() {
                 let place = Place { sequence, offset: 0 }; // a row of this format holds one fact
-                batch.put(Table::Identity, layout::tombstone_identity(&tenant, artifact), v2::encode_place(place));
+                batch.put(Table::Identity, FactKey::of(&tenant, &fact).bytes().to_vec(), v2::encode_place(place));
             }
         }
     }

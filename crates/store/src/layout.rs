@@ -3,8 +3,10 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | Meta | `format`, `identity`, `clock`, `sequence`, `fingerprint`, `usage/` tenant, `peer/` node | a record each |
+//! | Meta | `leaves`, `leaves/` first byte of a key | sequence of the checkpoint of leaves, and 256 of its leaves |
+//! | Meta | `gone/` sequence | a fact of the checkpoint that was taken out after it |
 //! | Log | sequence of the first | a pack: facts of consecutive sequences, each with its tenant |
-//! | Identity | hash of tenant and transition id, or of tenant and artifact for its tombstone | place: sequence, and offset in its pack |
+//! | Identity | `FactKey`: hash of tenant and transition id, or of tenant and artifact for its tombstone | place: sequence, and offset in its pack |
 //! | Head | tenant 0 artifact | projection, its latest sequence, its newest history, its refs while they are few |
 //! | History | hash of tenant and artifact, effective stamp | place of an entry that is not in the head |
 //! | Ref | hash of tenant and artifact, hash of the ref's key | the ref's key and state, where they are not in the head |
@@ -19,7 +21,7 @@
 //! which made writes a tenth cheaper. What is read says whose it is, so that two names with one hash, unlikely once in
 //! 10^11 stores of 10^9 artifacts, are an error and not a confusion.
 
-use plimsoll_domain::id::{ArtifactId, NodeId, TenantId, TransitionId};
+use plimsoll_domain::id::{ArtifactId, NodeId, TenantId};
 use plimsoll_domain::projection::RefKey;
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 
@@ -36,10 +38,14 @@ pub(crate) const FINGERPRINT: &[u8] = b"fingerprint";
 /// Meta: what the keys of usages begin with.
 pub(crate) const USAGE_PREFIX: &[u8] = b"usage/";
 
-const STAMP_BYTES: usize = 16;
+/// Meta: the sequence up to which facts are in the checkpoint of leaves.
+pub(crate) const LEAVES: &[u8] = b"leaves";
+/// Meta: what the keys of blocks of leaves begin with.
+pub(crate) const LEAVES_PREFIX: &[u8] = b"leaves/";
+/// Meta: what the keys of removals begin with.
+pub(crate) const GONE_PREFIX: &[u8] = b"gone/";
 
-/// Of the hash of a transition id, which stands alone.
-const IDENTITY_HASH_BYTES: usize = 16;
+const STAMP_BYTES: usize = 16;
 
 /// Of the hash of an artifact, which a stamp or the hash of a ref follows.
 const ARTIFACT_HASH_BYTES: usize = 12;
@@ -62,6 +68,24 @@ pub(crate) fn note(name: &str) -> Vec<u8> {
     format!("note/{name}").into_bytes()
 }
 
+/// Meta: the leaves of the keys that begin with a byte.
+pub(crate) fn leaves(block: u8) -> Vec<u8> {
+    [LEAVES_PREFIX, &[block]].concat()
+}
+
+/// The byte of a key of leaves.
+pub(crate) fn leaves_block(key: &[u8]) -> Option<u8> {
+    match key.strip_prefix(LEAVES_PREFIX)? {
+        [block] => Some(*block),
+        _ => None,
+    }
+}
+
+/// Meta: the fact that stood at a sequence, and is in the checkpoint of leaves though no more in the log.
+pub(crate) fn gone(sequence: u64) -> Vec<u8> {
+    [GONE_PREFIX, &sequence.to_be_bytes()].concat()
+}
+
 /// Log: the pack that begins with a sequence.
 pub(crate) fn log(sequence: u64) -> Vec<u8> {
     sequence.to_be_bytes().to_vec()
@@ -70,16 +94,6 @@ pub(crate) fn log(sequence: u64) -> Vec<u8> {
 /// The sequence of a key of the log; `None` if it is none.
 pub(crate) fn log_sequence(key: &[u8]) -> Option<u64> {
     key.try_into().ok().map(u64::from_be_bytes)
-}
-
-/// Identity: the fact of a transition id.
-pub(crate) fn identity(tenant: &TenantId, transition: &TransitionId) -> Vec<u8> {
-    hash::<IDENTITY_HASH_BYTES>("identity", tenant.as_str(), transition.as_str()).to_vec()
-}
-
-/// Identity: the tombstone of an artifact.
-pub(crate) fn tombstone_identity(tenant: &TenantId, artifact: &ArtifactId) -> Vec<u8> {
-    hash::<IDENTITY_HASH_BYTES>("tombstone", tenant.as_str(), artifact.as_str()).to_vec()
 }
 
 /// Head: what the keys of a tenant's projections begin with.
@@ -158,6 +172,7 @@ mod tests {
         let (tenant, artifact) = (TenantId::parse("acme").unwrap(), ArtifactId::parse("a/b").unwrap());
         let stamp = Timestamp { time: UnixNanos::new(5), node: NodeId::new(u64::MAX) };
         assert_eq!(log_sequence(&log(7)), Some(7));
+        assert_eq!((leaves_block(&leaves(b'/')), leaves_block(LEAVES)), (Some(b'/'), None));
         assert_eq!(head_artifact(&tenant, &head(&tenant, &artifact)), Some("a/b"));
         assert_eq!(history_stamp(&history(&of_artifact(&tenant, &artifact), stamp)), Some(stamp));
     }
@@ -175,7 +190,6 @@ mod tests {
         let (tenant, artifact) = (TenantId::parse("acme").unwrap(), ArtifactId::parse("spec").unwrap());
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let key = RefKey { target_repo: "acme/web".into(), idempotency_key: "k".into() };
-        assert_eq!(hex(&identity(&tenant, &TransitionId::parse("t-1").unwrap())), "0ad6e291fc666439696122c3cb811580");
         assert_eq!(
             hex(&produced_ref(&of_artifact(&tenant, &artifact), &key)),
             "e95462ed2a15a6abff8be6b52ede456910b92673"

@@ -4,7 +4,7 @@
 //! - [`directory`]: a data directory, locked, with its engine.
 //! - [`format`](mod@format): the format of what it holds, and migrations.
 //! - [`projections`]: the handle that readers and writers hold; [`pages`] and [`feed`] are more of its reads.
-//! - [`receiving`]: what a peer's facts come to.
+//! - [`receiving`]: what a peer's facts come to; [`reconciling`]: which of them are missing.
 //! - [`notes`]: what others keep here by name.
 //! - [`writer`]: group commit, behind which stands the single commit door.
 //!
@@ -24,8 +24,10 @@ pub mod options;
 pub mod pages;
 pub mod projections;
 pub mod receiving;
+pub mod reconciling;
 mod shared;
 mod staging;
+mod tally;
 pub mod writer;
 
 pub use door::{ARTIFACT_REFS_MAX, Accepted};

@@ -14,7 +14,7 @@ use crate::projections::{Projections, unless_moved};
 pub const PAGE_ROWS_MAX: usize = 10_000;
 
 /// After so many rows the thread is given to others for a moment.
-const YIELD_ROWS: usize = 256;
+pub(crate) const YIELD_ROWS: usize = 256;
 
 /// A part of a list, and where the next part begins.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_domain::id::{ArtifactId, NodeId, TenantId, TransitionId};
-use plimsoll_domain::projection::{Expectation, Fingerprint, ProducedRef, RefKey, RefState, RefsDigest, Token, Winner};
-use plimsoll_wire::record::v1::{self, StoredIdentity, StoredUsage, StoredWatermark};
+use plimsoll_domain::projection::{
+    Expectation, FactKey, Fingerprint, ProducedRef, RefKey, RefState, RefsDigest, Token, Winner,
+};
+use plimsoll_wire::record::v1::{self, StoredFact, StoredIdentity, StoredUsage, StoredWatermark};
 use plimsoll_wire::record::v2::{self, Place, StoredHead, StoredRefs};
 use quick_cache::sync::GuardResult;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
@@ -23,6 +25,7 @@ use crate::log;
 use crate::options::Options;
 use crate::receiving::Delivery;
 use crate::shared::{Changing, Cursor, Progress, Shared};
+use crate::tally::Shown;
 use crate::writer::{Outcome, Post, QUEUE_REQUESTS_MAX, Request, Series, Work, Writer};
 
 /// Bytes of requests that may wait for the writer.
@@ -30,7 +33,7 @@ const QUEUE_BYTES_MAX: usize = 64 << 20;
 
 /// How often a read of a projection looks again when a write came between its parts. A second look at the same change
 /// finds what the first did not only if nothing is damaged: batches are seen whole.
-const TORN_READS_MAX: usize = 64;
+pub(crate) const TORN_READS_MAX: usize = 64;
 
 /// When a full queue is likely to have room: a few groups later.
 const OVERLOADED_RETRY: Duration = Duration::from_secs(1);
@@ -51,6 +54,8 @@ pub struct Whole {
 pub struct Projections {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) shared: Arc<Shared>,
+    /// `None` where the format is an old one.
+    pub(crate) counted: Option<Arc<Shown>>,
     queue: mpsc::Sender<Request>,
     queue_bytes: Arc<Semaphore>,
     identity: StoredIdentity,
@@ -76,12 +81,13 @@ impl Projections {
         options: &Options,
     ) -> Result<(Self, Writer), FormatError> {
         let (format, identity) = format::open(&*engine, fresh)?;
-        let door = Door::open(Arc::clone(&engine), identity, options.clone())?;
+        let door = Door::open(Arc::clone(&engine), (format, identity), options.clone())?;
+        let counted = door.shown();
         let shared = Arc::new(Shared::new(door.sequence(), options.cursor_cache_bytes, identity));
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let writer = Writer::new(door, requests, Arc::clone(&shared), options);
-        let projections =
-            Self { engine, shared, queue, queue_bytes: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)), identity, format };
+        let queue_bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
+        let projections = Self { engine, shared, counted, queue, queue_bytes, identity, format };
         Ok((projections, writer))
     }
 
@@ -161,6 +167,15 @@ impl Projections {
     /// See [`WriteError`]; then none of them was stored.
     pub async fn receive(&self, delivery: Delivery) -> Result<Vec<Outcome>, WriteError> {
         self.ask(Work::Receive(delivery), Patience::Wait).await
+    }
+
+    /// Merges facts that were missing here, whatever feed they once came by: returns once they are durable, with an
+    /// outcome for each. Waits for room in the queue.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; then none of them was stored.
+    pub async fn absorb(&self, facts: Vec<StoredFact>) -> Result<Vec<Outcome>, WriteError> {
+        self.ask(Work::Absorb(facts), Patience::Wait).await
     }
 
     pub(crate) async fn ask(&self, work: Work, patience: Patience) -> Result<Vec<Outcome>, WriteError> {
@@ -318,7 +333,7 @@ impl Projections {
         artifact: &ArtifactId,
         transition: &TransitionId,
     ) -> Result<bool, ReadError> {
-        let Some(value) = self.engine.get(Table::Identity, &layout::identity(tenant, transition))? else {
+        let Some(value) = self.engine.get(Table::Identity, &FactKey::of_transition(tenant, transition).bytes())? else {
             return Ok(false);
         };
         let place = v2::decode_place(&value)?;
@@ -357,7 +372,7 @@ impl Projections {
         Ok(value.map(|value| v1::decode_watermark(&value)).transpose()?)
     }
 
-    pub(crate) fn fact_at(&self, place: Place) -> Result<Option<v1::StoredFact>, ReadError> {
+    pub(crate) fn fact_at(&self, place: Place) -> Result<Option<StoredFact>, ReadError> {
         let pack = self.engine.get(Table::Log, &layout::log(place.pack()))?;
         Ok(pack.map(|pack| log::fact_in(&pack, place)).transpose()?.flatten())
     }

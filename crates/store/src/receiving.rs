@@ -33,17 +33,6 @@ pub struct Delivery {
     pub up_to: u64,
 }
 
-impl crate::projections::Projections {
-    /// TEMPORARY
-    /// # Errors
-    /// See
-    pub async fn absorb(&self, facts: Vec<StoredFact>) -> Result<Vec<crate::writer::Outcome>, WriteError> {
-        let facts = facts.into_iter().map(|fact| (u64::MAX, fact)).collect();
-        self.receive(Delivery { peer: self.identity().node, incarnation: 0, after: u64::MAX, facts, up_to: u64::MAX })
-            .await
-    }
-}
-
 impl Delivery {
     /// Reads the facts of a page of a peer's feed that begins after `after`.
     ///
@@ -77,6 +66,12 @@ impl Group<'_> {
             outcomes.push(Err(failure.into()));
         }
         outcomes
+    }
+
+    /// Merges facts that were missing here, each for itself: they come from no feed, and those that cannot be merged now
+    /// are missed again.
+    pub(crate) fn absorb(&mut self, facts: &[StoredFact]) -> Vec<Result<Accepted, WriteError>> {
+        facts.iter().map(|StoredFact { tenant, fact }| self.receive_fact(tenant, fact)).collect()
     }
 
     /// Notes how far a peer's feed has been taken over, unless the page begins after a gap: a page before it was cut

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use plimsoll_domain::id::{ArtifactId, TenantId, TransitionId};
-use plimsoll_domain::projection::{Body, Fact, RefKey, RefRows, RefState, Transition};
+use plimsoll_domain::projection::{Body, Fact, FactKey, RefKey, RefRows, RefState, Transition};
 use plimsoll_domain::timestamp::Timestamp;
 use plimsoll_wire::record::v1::{self, StoredFact};
 use plimsoll_wire::record::v2::{self, Place, StoredHistory, StoredRefs};
@@ -50,6 +50,11 @@ impl Removal {
     /// The fact.
     pub(crate) const fn fact(&self) -> &Fact {
         &self.known.fact
+    }
+
+    /// Its place.
+    pub(crate) const fn place(&self) -> Place {
+        self.known.place
     }
 }
 
@@ -105,13 +110,13 @@ impl<'a> Staging<'a> {
     /// The fact of a transition id.
     pub(crate) fn known_transition(&self, tenant: &TenantId, id: &TransitionId) -> Result<Option<Known>, ReadError> {
         let is_it = |fact: &Fact| fact.transition().is_some_and(|transition| transition.id == *id);
-        self.known(tenant, &layout::identity(tenant, id), is_it)
+        self.known(tenant, &FactKey::of_transition(tenant, id).bytes(), is_it)
     }
 
     /// The one tombstone of an artifact that is kept.
     pub(crate) fn known_tombstone(&self, tenant: &TenantId, artifact: &ArtifactId) -> Result<Option<Known>, ReadError> {
         let is_it = |fact: &Fact| matches!(&fact.body, Body::Tombstone(buried) if buried == artifact);
-        self.known(tenant, &layout::tombstone_identity(tenant, artifact), is_it)
+        self.known(tenant, &FactKey::of_tombstone(tenant, artifact).bytes(), is_it)
     }
 
     fn known(&self, tenant: &TenantId, key: &[u8], is_it: impl Fn(&Fact) -> bool) -> Result<Option<Known>, ReadError> {
@@ -141,12 +146,12 @@ impl<'a> Staging<'a> {
         failure.into_iter().chain(facts)
     }
 
-    /// Writes a fact into the log. Returns its place, and the bytes it takes there.
-    pub(crate) fn put_fact(&mut self, tenant: &TenantId, fact: &Fact, sequence: u64) -> (Place, u64) {
+    /// Writes a fact into the log, to be found by its key. Returns its place, and the bytes it takes there.
+    pub(crate) fn put_fact(&mut self, tenant: &TenantId, fact: &Fact, key: FactKey, sequence: u64) -> (Place, u64) {
         let record = v1::encode_fact(tenant, fact);
         let bytes = record.len() as u64;
         let place = self.packing.push(&mut self.batch, sequence, record);
-        self.put(Table::Identity, identity(tenant, &fact.body), v2::encode_place(place));
+        self.put(Table::Identity, key.bytes().to_vec(), v2::encode_place(place));
         (place, bytes)
     }
 
@@ -281,14 +286,6 @@ fn change(refs: &mut Vec<(RefKey, RefState)>, rows: &RefRows) {
             Ok(at) => refs[at].1 = state.clone(),
             Err(at) => refs.insert(at, (key.clone(), state.clone())),
         }
-    }
-}
-
-/// The key under which a fact is found again.
-fn identity(tenant: &TenantId, body: &Body) -> Vec<u8> {
-    match body {
-        Body::Transition(transition) => layout::identity(tenant, &transition.id),
-        Body::Tombstone(artifact) => layout::tombstone_identity(tenant, artifact),
     }
 }
 

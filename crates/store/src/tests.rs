@@ -25,7 +25,9 @@ mod hooked;
 mod notes;
 mod packs;
 mod reads;
+mod reconciling;
 mod replicas;
+mod tally;
 mod writes;
 
 use hooked::Hooked;

@@ -21,6 +21,8 @@ use std::time::Duration;
 use plimsoll_domain::id::{ArtifactId, TenantId};
 use plimsoll_domain::projection::{Expectation, Resolution, Submission, Transition};
 use plimsoll_domain::timestamp::UnixNanos;
+use plimsoll_wire::record::v1::StoredFact;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::door::{Accepted, Door, Group, Room};
@@ -29,6 +31,7 @@ use crate::error::{StoreFailure, WriteError};
 use crate::options::{FreeBytes, Options};
 use crate::receiving::Delivery;
 use crate::shared::{Changed, Shared};
+use crate::tally::When;
 
 /// The most writes of one group: enough to make the sync's share of each small, few enough to bound the wait.
 const GROUP_WRITES_MAX: usize = 1_024;
@@ -98,6 +101,8 @@ pub(crate) enum Work {
     Receive(Delivery),
     /// A note, by its key.
     Note(Vec<u8>, Vec<u8>),
+    /// Facts that were missing here.
+    Absorb(Vec<StoredFact>),
 }
 
 impl Work {
@@ -106,6 +111,7 @@ impl Work {
             Self::Submit(_, posts, _) => posts.len(),
             Self::Retire(..) => 1,
             Self::Receive(delivery) => delivery.facts.len(),
+            Self::Absorb(facts) => facts.len(),
             Self::Note(..) => 0,
         }
     }
@@ -113,6 +119,16 @@ impl Work {
     /// Whether it is a client's, and kept out by a fence.
     pub(crate) const fn is_of_a_client(&self) -> bool {
         matches!(self, Self::Submit(..) | Self::Retire(..))
+    }
+
+    /// The facts of other nodes.
+    fn facts(&self) -> impl Iterator<Item = &StoredFact> {
+        let (delivered, absorbed) = match self {
+            Self::Receive(delivery) => (delivery.facts.as_slice(), &[][..]),
+            Self::Absorb(facts) => (&[][..], facts.as_slice()),
+            Self::Submit(..) | Self::Retire(..) | Self::Note(..) => (&[][..], &[][..]),
+        };
+        delivered.iter().map(|(_, stored)| stored).chain(absorbed)
     }
 
     /// About what the work occupies while it waits.
@@ -126,8 +142,8 @@ impl Work {
         match self {
             Self::Submit(_, posts, _) => posts.iter().map(|post| of_transition(&post.submission.transition)).sum(),
             Self::Retire(..) => REQUEST_BYTES,
-            Self::Receive(delivery) => {
-                let facts = delivery.facts.iter().map(|(_, stored)| stored.fact.transition());
+            Self::Receive(_) | Self::Absorb(_) => {
+                let facts = self.facts().map(|stored| stored.fact.transition());
                 facts.map(|transition| transition.map_or(REQUEST_BYTES, of_transition)).sum()
             }
             Self::Note(_, note) => REQUEST_BYTES + note.len(),
@@ -141,9 +157,9 @@ impl Work {
             Self::Submit(_, posts, _) => posts.len() + self.bytes() / POST_BYTES_USUAL,
             Self::Retire(..) => RETIREMENT_WEIGHT,
             Self::Note(..) => 1,
-            Self::Receive(delivery) => {
-                let tombstones = delivery.facts.iter().filter(|(_, stored)| stored.fact.transition().is_none());
-                delivery.facts.len() + tombstones.count() * RETIREMENT_WEIGHT + self.bytes() / POST_BYTES_USUAL
+            Self::Receive(_) | Self::Absorb(_) => {
+                let tombstones = self.facts().filter(|stored| stored.fact.transition().is_none());
+                self.writes() + tombstones.count() * RETIREMENT_WEIGHT + self.bytes() / POST_BYTES_USUAL
             }
         }
     }
@@ -229,14 +245,54 @@ impl Writer {
                 tracing::error!(%error, "no thread for the syncs can be had; the store takes no writes");
                 return;
             }
-            while let Some(first) = self.queue.blocking_recv() {
+            while let Some(first) = self.next() {
                 let group = self.gather(first);
                 if self.write(group, &to_syncer).is_break() {
                     break;
                 }
+                self.count(When::Due);
             }
             drop(to_syncer);
         });
+        self.close();
+    }
+
+    /// Waits for a request. While none waits, facts are counted that are not counted yet.
+    fn next(&mut self) -> Option<Request> {
+        while self.door.is_behind() && self.shared.failure().is_none() {
+            match self.queue.try_recv() {
+                Ok(request) => return Some(request),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => drop(self.count(When::Due)),
+            }
+        }
+        self.queue.blocking_recv()
+    }
+
+    /// Goes on counting facts where some are not counted yet, and notes the count when it is time. Returns whether it was
+    /// noted. A disk without room is left alone: after a restart more is counted anew.
+    fn count(&mut self, when: When) -> bool {
+        if self.shared.failure().is_some() {
+            return false;
+        }
+        self.door.catch_up();
+        if !self.door.is_checkpoint_due(when) || matches!(self.gauge.room(self.door.now()), Room::Short { .. }) {
+            return false;
+        }
+        let noted = self.door.checkpoint();
+        if let Err(error) = &noted {
+            fail(&self.shared, error);
+        }
+        noted.is_ok()
+    }
+
+    /// Nobody waits for this sync: if it fails, what it should have covered is counted anew.
+    fn close(&mut self) {
+        if self.count(When::Closing)
+            && let Err(error) = self.door.engine().sync()
+        {
+            tracing::warn!(%error, "the count of facts could not be noted for the next start");
+        }
     }
 
     /// Takes what waits, up to the bound of a group.
@@ -261,11 +317,14 @@ impl Writer {
         let mut group = self.door.group(room);
         let has_notes = requests.iter().any(|request| matches!(request.work, Work::Note(..)));
         let decided = requests.into_iter().map(|request| Decided::by(&mut group, request)).collect();
-        let (batch, changed) = group.finish();
-        if let Err(error) = self.door.commit(batch) {
-            answer_failed(decided, fail(&self.shared, &error));
-            return ControlFlow::Continue(());
-        }
+        let decision = group.finish();
+        let changed = match self.door.commit(decision) {
+            Ok(changed) => changed,
+            Err(error) => {
+                answer_failed(decided, fail(&self.shared, &error));
+                return ControlFlow::Continue(());
+            }
+        };
         let sequence = self.door.sequence();
         if let Err(unsent) = to_syncer.send(Committed { sequence, has_notes, changed, decided }) {
             self.shared.fail(StoreFailure::Closed);
@@ -299,6 +358,7 @@ impl Decided {
                 group.staging.put(Table::Meta, key, note);
                 Vec::new()
             }
+            Work::Absorb(facts) => group.absorb(&facts),
         };
         Self { reply, outcomes, _room: room }
     }

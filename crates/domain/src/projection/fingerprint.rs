@@ -20,10 +20,45 @@ pub struct Fingerprint {
     pub count: u64,
 }
 
+/// The hash of one fact: of what it says, with its tenant and both its stamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FactHash(u128);
+
+impl FactHash {
+    /// The hash of a fact.
+    #[must_use]
+    pub fn of(tenant: &TenantId, fact: &Fact) -> Self {
+        Self(hash(tenant, fact))
+    }
+
+    /// The hash with this number.
+    #[must_use]
+    pub const fn new(number: u128) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u128 {
+        self.0
+    }
+
+    /// Its first eight bytes: enough to tell a fact from the few it is compared with.
+    #[must_use]
+    pub const fn digest(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+}
+
 impl Fingerprint {
     /// Adds a fact to the set.
     pub fn add(&mut self, tenant: &TenantId, fact: &Fact) {
-        self.sum = self.sum.wrapping_add(hash(tenant, fact));
+        self.add_hash(FactHash::of(tenant, fact));
+    }
+
+    /// Adds a fact to the set, by its hash.
+    pub const fn add_hash(&mut self, hash: FactHash) {
+        self.sum = self.sum.wrapping_add(hash.0);
         self.count += 1;
     }
 
@@ -32,9 +67,23 @@ impl Fingerprint {
     /// # Panics
     /// If the set is empty: what is taken out was added before.
     pub fn remove(&mut self, tenant: &TenantId, fact: &Fact) {
+        self.remove_hash(FactHash::of(tenant, fact));
+    }
+
+    /// Takes a fact out of the set, by its hash.
+    ///
+    /// # Panics
+    /// As [`Fingerprint::remove`].
+    pub const fn remove_hash(&mut self, hash: FactHash) {
         assert!(self.count > 0, "a fact that is taken out was added before");
-        self.sum = self.sum.wrapping_sub(hash(tenant, fact));
+        self.sum = self.sum.wrapping_sub(hash.0);
         self.count -= 1;
+    }
+
+    /// That of two sets together, which share no fact. Counts wrap round as sums do: a fingerprint may come from a peer.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self { sum: self.sum.wrapping_add(other.sum), count: self.count.wrapping_add(other.count) }
     }
 }
 

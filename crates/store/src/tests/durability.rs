@@ -55,7 +55,7 @@ async fn a_failed_sync_acknowledges_nothing_shows_nothing_and_ends_all_writing()
     let lost = TransitionId::parse("t-2").unwrap();
     let unsettled = store.projections.contains(&store.tenant, &spec, &lost).await;
     assert!(matches!(unsettled, Err(ReadError::Failed(StoreFailure::Disk))), "{unsettled:?}");
-    let shown = crate::feed::Position { sequence: 0, ..store.projections.position() };
+    let shown = Position { sequence: 0, ..store.projections.position() };
     assert_eq!(store.projections.changes(&store.tenant, shown).await.unwrap().next.sequence, 1);
     let failed = store.post(draft("spec", "t-3", "c")).await;
     assert!(matches!(failed, Err(WriteError::Failed(StoreFailure::Disk))), "{failed:?}");
@@ -68,17 +68,17 @@ async fn a_failed_sync_acknowledges_nothing_shows_nothing_and_ends_all_writing()
 
 /// What lets the syncs of a disk through, or holds them up.
 #[derive(Default)]
-struct Gate {
+pub(super) struct Gate {
     closed: Mutex<bool>,
     opened: Condvar,
 }
 
 impl Gate {
-    fn close(&self) {
+    pub(super) fn close(&self) {
         *self.closed.lock().unwrap() = true;
     }
 
-    fn open(&self) {
+    pub(super) fn open(&self) {
         *self.closed.lock().unwrap() = false;
         self.opened.notify_all();
     }
@@ -90,7 +90,7 @@ impl Gate {
 }
 
 /// A disk whose syncs wait at a gate.
-fn gated() -> (Arc<Hooked>, Arc<Gate>) {
+pub(super) fn gated() -> (Arc<Hooked>, Arc<Gate>) {
     let gate = Arc::<Gate>::default();
     let at = Arc::clone(&gate);
     (Arc::new(Hooked { disk: Memory::new(), on_read: Box::new(|| Ok(())), on_sync: Box::new(move || at.pass()) }), gate)
@@ -215,7 +215,7 @@ async fn a_page_of_the_feed_waits_for_what_took_a_fact_away() {
     store.accept(draft("spec", "t-1", "draft")).await;
     retire().await.unwrap();
     store.accept(draft("spec", "t-2", "draft")).await;
-    let start = crate::feed::Position { sequence: 0, ..store.projections.position() };
+    let start = Position { sequence: 0, ..store.projections.position() };
     gate.close();
     let reading = async {
         while engine.get(Table::Log, &layout::log(4)).unwrap().is_none() {

@@ -11,10 +11,10 @@ use crate::engine::EngineError;
 use crate::receiving::Delivery;
 
 /// Reads until the one that fails; 0 when there is none to come.
-type Countdown = Arc<AtomicUsize>;
+pub(super) type Countdown = Arc<AtomicUsize>;
 
 /// A disk that fails one read, once it is told which.
-fn flaky() -> (Arc<Hooked>, Countdown) {
+pub(super) fn flaky() -> (Arc<Hooked>, Countdown) {
     let countdown = Countdown::default();
     let left = Arc::clone(&countdown);
     let on_read = move || match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
@@ -50,10 +50,12 @@ async fn fail_each_read(write: impl AsyncFn(&Fixture) -> Outcome) -> usize {
         }
         assert!(matches!(outcome, Err(WriteError::Read(_))), "{outcome:?}");
         assert_eq!(store.projections.fingerprint().unwrap(), before, "read {nth}");
+        reconciling::check(&store);
         packs::check(&store, 3).await;
         let again = write(&store).await;
         assert!(again.is_ok(), "read {nth}: {again:?}");
         packs::check(&store, 3).await;
+        reconciling::check(&store);
     }
     unreachable!("a write reads so and so often")
 }
@@ -85,6 +87,18 @@ async fn a_fact_of_a_peer_that_cannot_be_merged_leaves_nothing() {
         let facts = vec![(1, StoredFact { tenant: store.tenant.clone(), fact })];
         let delivery = Delivery { peer: NodeId::new(9), incarnation: 1, after: 0, facts, up_to: 1 };
         store.projections.receive(delivery).await.unwrap().remove(0)
+    });
+    assert!(reads.await >= 8, "identity, its fact, head, refs, history, usage and its pack are read");
+}
+
+/// The same fact, found to be missing.
+#[tokio::test]
+async fn a_missing_fact_that_cannot_be_merged_leaves_nothing() {
+    let reads = fail_each_read(async |store| {
+        let earlier = Timestamp { time: UnixNanos::new(START + 1), node: NodeId::new(9) };
+        let transition = post(with_refs(draft("a", "t-1", "x"), vec![pending("1")])).submission.transition;
+        let fact = Fact::new(Body::Transition(transition), earlier);
+        store.projections.absorb(vec![StoredFact { tenant: store.tenant.clone(), fact }]).await.unwrap().remove(0)
     });
     assert!(reads.await >= 8, "identity, its fact, head, refs, history, usage and its pack are read");
 }

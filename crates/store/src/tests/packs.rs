@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plimsoll_domain::projection::{Fact, Fingerprint, Projection};
+use plimsoll_domain::projection::{Fact, FactKey, Fingerprint, Projection};
 use plimsoll_domain::timestamp::Timestamp;
 use plimsoll_wire::record::{v1, v2};
 use proptest::prelude::*;
@@ -266,10 +266,10 @@ pub(super) fn as_of_version_1(engine: &Memory, tenant: &TenantId, id: &ArtifactI
         let fact = v2::decode_pack(&pack).unwrap()[0].unwrap().to_vec();
         match v1::decode_fact(&fact).unwrap().fact.transition() {
             Some(transition) => {
-                let identity = layout::identity(tenant, &transition.id);
+                let identity = FactKey::of_transition(tenant, &transition.id).bytes().to_vec();
                 batch.put(Table::Identity, identity, v1::encode_number(place.sequence));
             }
-            None => batch.remove(Table::Identity, layout::tombstone_identity(tenant, id)),
+            None => batch.remove(Table::Identity, FactKey::of_tombstone(tenant, id).bytes().to_vec()),
         }
         batch.put(Table::Log, row, fact);
     }

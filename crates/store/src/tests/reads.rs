@@ -76,9 +76,9 @@ async fn only_positions_of_this_feed_are_known() {
     let here = store.projections.position();
     assert!(store.projections.knows(here));
     for other in [
-        crate::feed::Position { sequence: here.sequence + 1, ..here },
-        crate::feed::Position { incarnation: here.incarnation + 1, ..here },
-        crate::feed::Position { node: NodeId::new(1), ..here },
+        Position { sequence: here.sequence + 1, ..here },
+        Position { incarnation: here.incarnation + 1, ..here },
+        Position { node: NodeId::new(1), ..here },
     ] {
         assert!(!store.projections.knows(other), "{other}");
     }

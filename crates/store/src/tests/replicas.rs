@@ -14,6 +14,9 @@ use crate::receiving::Delivery;
 const NODES: usize = 3;
 const ARTIFACTS: u8 = 2;
 
+/// Who asks whom.
+const PAIRS: [(usize, usize); 6] = [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)];
+
 /// What happens, a millisecond after what happened before. Numbers are small, so that ids, refs and artifacts meet.
 #[derive(Debug, Clone)]
 enum Step {
@@ -38,8 +41,19 @@ enum Step {
         node: usize,
         peer: usize,
     },
+    /// The store is closed in order, and then the power fails.
     Crash {
         node: usize,
+    },
+    /// The disk fails while it syncs; of what it had not synced some is there after the restart.
+    Fail {
+        node: usize,
+        kept: usize,
+    },
+    /// One fetches of the other what it lacks.
+    Reconcile {
+        node: usize,
+        peer: usize,
     },
 }
 
@@ -52,7 +66,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (node.clone(), artifact).prop_map(|(node, artifact)| Step::Retire { node, artifact }),
         5 => (node.clone(), node.clone()).prop_map(|(node, peer)| Step::Pull { node, peer }),
         1 => (node.clone(), node.clone()).prop_map(|(node, peer)| Step::Again { node, peer }),
-        1 => node.prop_map(|node| Step::Crash { node }),
+        1 => node.clone().prop_map(|node| Step::Crash { node }),
+        1 => (node.clone(), 0..3_usize).prop_map(|(node, kept)| Step::Fail { node, kept }),
+        2 => (node.clone(), node).prop_map(|(node, peer)| Step::Reconcile { node, peer }),
     ];
     proptest::collection::vec(step, 1..80)
 }
@@ -69,13 +85,14 @@ fn drafts(refs: &BTreeMap<u8, Option<u64>>) -> Vec<RefDraft> {
 struct Cluster {
     engines: Vec<Memory>,
     stores: Vec<Fixture>,
+    failures: usize,
 }
 
 impl Cluster {
     fn new() -> Self {
         let engines: Vec<_> = (0..NODES).map(|_| Memory::new()).collect();
         let stores = (0..NODES).map(|node| open(&engines[node], node)).collect();
-        Self { engines, stores }
+        Self { engines, stores, failures: 0 }
     }
 
     async fn take(&mut self, step: &Step) {
@@ -102,14 +119,27 @@ impl Cluster {
                 assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(Accepted { repeated: true, .. }))));
                 assert_eq!(self.stores[*node].projections.fingerprint().unwrap(), before);
             }
-            Step::Crash { node } => {
-                let engine = &self.engines[*node];
-                let fresh = Fixture::memory();
-                std::mem::replace(&mut self.stores[*node], fresh).close();
-                engine.crash();
-                std::mem::replace(&mut self.stores[*node], open(engine, *node)).close();
+            Step::Crash { node } => self.restart(*node, 0),
+            Step::Fail { node, kept } => {
+                let (engine, store) = (&self.engines[*node], &self.stores[*node]);
+                engine.fail_next_sync();
+                self.failures += 1;
+                let outcome = store.post(draft("unsure", &format!("unsure-{}", self.failures), "x")).await;
+                assert!(matches!(outcome, Err(WriteError::Failed(StoreFailure::Disk))), "{outcome:?}");
+                self.restart(*node, *kept);
+            }
+            Step::Reconcile { node, peer } => {
+                let (to, from) = (&self.stores[*node].projections, &self.stores[*peer].projections);
+                reconciling::reconcile(to, from, 300).await;
             }
         }
+    }
+
+    fn restart(&mut self, node: usize, kept: usize) {
+        let engine = &self.engines[node];
+        std::mem::replace(&mut self.stores[node], Fixture::memory()).close();
+        engine.crash_keeping(kept);
+        std::mem::replace(&mut self.stores[node], open(engine, node)).close();
     }
 
     async fn pull(&self, node: usize, peer: usize) -> Delivery {
@@ -162,6 +192,7 @@ proptest! {
             let mut seen: BTreeMap<(usize, u8), Timestamp> = BTreeMap::new();
             for step in &steps {
                 cluster.take(step).await;
+                cluster.stores.iter().for_each(reconciling::check);
                 for node in 0..NODES {
                     for at in 0..ARTIFACTS {
                         let Some(token) = cluster.stores[node].token(&format!("a-{at}")).await else { continue };
@@ -179,6 +210,37 @@ proptest! {
                 assert_eq!(counted, fingerprint, "the fingerprint is that of the log");
                 let usage = store.projections.usage(&store.tenant).unwrap();
                 assert_eq!(usage.facts, fingerprint.count);
+            }
+            for at in 0..ARTIFACTS {
+                let id = format!("a-{at}");
+                for node in 1..NODES {
+                    assert_eq!(cluster.whole(node, &id).await, cluster.whole(0, &id).await, "{id}");
+                }
+            }
+        });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// *converge* by anti-entropy alone, whatever came before: two rounds reach every node by way of every other.
+    #[test]
+    fn replicas_that_fetch_what_they_lack_become_equal(steps in steps(), bytes_max in 1..2_000_usize) {
+        block_on(async {
+            let mut cluster = Cluster::new();
+            for step in &steps {
+                cluster.take(step).await;
+            }
+            for (node, peer) in PAIRS.into_iter().chain(PAIRS) {
+                let (to, from) = (&cluster.stores[node].projections, &cluster.stores[peer].projections);
+                reconciling::reconcile(to, from, bytes_max).await;
+            }
+            for (node, peer) in PAIRS {
+                let (to, from) = (&cluster.stores[node], &cluster.stores[peer]);
+                assert_eq!(to.projections.fingerprint().unwrap(), from.projections.fingerprint().unwrap());
+                reconciling::check(to);
+                assert_eq!(reconciling::reconcile(&to.projections, &from.projections, 1).await, 0);
             }
             for at in 0..ARTIFACTS {
                 let id = format!("a-{at}");

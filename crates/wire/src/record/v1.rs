@@ -6,8 +6,8 @@ use std::borrow::Cow;
 
 use plimsoll_domain::id::{ArtifactId, NodeId, Status, TenantId, TransitionId};
 use plimsoll_domain::projection::{
-    Body, Fact, Fingerprint, ProducedRef, Projection, RefDraft, RefKey, RefState, RefsDigest, Resolution, Transition,
-    Winner,
+    Body, Fact, FactHash, FactKey, Fingerprint, ProducedRef, Projection, RefDraft, RefKey, RefState, RefsDigest,
+    Resolution, Transition, Winner,
 };
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,15 @@ pub struct StoredWatermark {
     pub incarnation: u64,
     /// Every fact up to this sequence is here.
     pub sequence: u64,
+}
+
+/// A fact that was taken out of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredRemoval {
+    /// Its key.
+    pub key: FactKey,
+    /// Its hash.
+    pub hash: FactHash,
 }
 
 /// Borrowed when it is written, owned when it was read.
@@ -141,6 +150,15 @@ struct FingerprintV1 {
 struct WatermarkV1 {
     incarnation: u64,
     sequence: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LeafV1(u8, FingerprintV1);
+
+#[derive(Serialize, Deserialize)]
+struct RemovalV1 {
+    key: [u8; FactKey::BYTES],
+    hash: u128,
 }
 
 impl From<Timestamp> for StampV1 {
@@ -393,6 +411,40 @@ pub fn encode_fingerprint(fingerprint: Fingerprint) -> Vec<u8> {
 pub fn decode_fingerprint(value: &[u8]) -> Result<Fingerprint, RecordError> {
     let FingerprintV1 { sum, count } = decode(SCHEMA, value)?;
     Ok(Fingerprint { sum, count })
+}
+
+/// Writes the leaves of a block that have facts: the number of each in the block, and its fingerprint.
+#[must_use]
+pub fn encode_leaves(leaves: &[(u8, Fingerprint)]) -> Vec<u8> {
+    let of_leaf = |(leaf, Fingerprint { sum, count }): &(u8, Fingerprint)| {
+        LeafV1(*leaf, FingerprintV1 { sum: *sum, count: *count })
+    };
+    encode(SCHEMA, &leaves.iter().map(of_leaf).collect::<Vec<_>>())
+}
+
+/// Reads the leaves of a block that have facts.
+///
+/// # Errors
+/// [`RecordError`]: the bytes are no leaves of this version.
+pub fn decode_leaves(value: &[u8]) -> Result<Vec<(u8, Fingerprint)>, RecordError> {
+    let leaves: Vec<LeafV1> = decode(SCHEMA, value)?;
+    let of_leaf = |LeafV1(leaf, FingerprintV1 { sum, count })| (leaf, Fingerprint { sum, count });
+    Ok(leaves.into_iter().map(of_leaf).collect())
+}
+
+/// Writes a removal.
+#[must_use]
+pub fn encode_removal(removal: StoredRemoval) -> Vec<u8> {
+    encode(SCHEMA, &RemovalV1 { key: removal.key.bytes(), hash: removal.hash.get() })
+}
+
+/// Reads a removal.
+///
+/// # Errors
+/// [`RecordError`]: the bytes are not a removal of this version.
+pub fn decode_removal(value: &[u8]) -> Result<StoredRemoval, RecordError> {
+    let RemovalV1 { key, hash } = decode(SCHEMA, value)?;
+    Ok(StoredRemoval { key: FactKey::new(key), hash: FactHash::new(hash) })
 }
 
 /// Writes a watermark.
