@@ -24,7 +24,7 @@ use crate::counters::Counters;
 use crate::membership::{self, INPUTS_MAX};
 use crate::net::Network;
 use crate::roster::Roster;
-use crate::{certificates, joining, keeper, leaving, server};
+use crate::{anti_entropy, certificates, joining, keeper, leaving, server};
 
 /// The note of what a node keeps of its cluster.
 pub(crate) const KEPT: &str = "cluster";
@@ -163,6 +163,7 @@ impl Cluster {
         tasks.spawn(server::serve(Arc::clone(&context), listener));
         tasks.spawn(membership::run(Arc::clone(&context), inputs, seed));
         tasks.spawn(keeper::keep(Arc::clone(&context), options.seeds.clone()));
+        tasks.spawn(anti_entropy::run(Arc::clone(&context)));
         tasks.spawn(leaving::keep_roster(Arc::clone(&context)));
         tasks.spawn(certificates::watch(Arc::clone(&context)));
         tasks.spawn(watch_clocks(Arc::clone(&context)));

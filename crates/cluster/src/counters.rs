@@ -14,6 +14,8 @@ pub(crate) struct Counters {
     pub(crate) links_failed: Count,
     pub(crate) callers_refused: Count,
     pub(crate) refs_asked: Count,
+    pub(crate) repair_questions: Count,
+    pub(crate) repair_facts: Count,
     pub(crate) refs_repaired: Count,
 }
 

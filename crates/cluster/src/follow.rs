@@ -74,9 +74,7 @@ struct Follower<'a> {
 struct Reached {
     sequence: u64,
     /// The peer's clock when nothing more was to be told.
-    clock: Option<u64>,
-    /// Whether the peer is told at once.
-    is_told: bool,
+    clock: u64,
 }
 
 impl<'a> Follower<'a> {
@@ -154,7 +152,7 @@ impl<'a> Follower<'a> {
         let delivery = Delivery::read(self.at, facts, page.up_to)
             .map_err(|_| LinkError::Unexpected("a fact that breaks a rule, or is of another version"))?;
         self.at.sequence = page.up_to;
-        let reached = Reached { sequence: page.up_to, clock: Some(page.clock), is_told: true };
+        let reached = Reached { sequence: page.up_to, clock: page.clock };
         self.receive(delivery, reached);
         Ok(())
     }
@@ -173,11 +171,9 @@ impl<'a> Follower<'a> {
         let now = self.context.now();
         self.context.roster.note(self.peer, |peer| {
             peer.taken.sequence = peer.taken.sequence.max(reached.sequence);
-            if let Some(clock) = reached.clock {
-                peer.as_of = peer.as_of.max(peer.to_own_clock(clock, now));
-            }
+            peer.as_of = peer.as_of.max(peer.to_own_clock(reached.clock, now));
         });
-        if reached.is_told { self.tell(reached.sequence).await } else { Ok(()) }
+        self.tell(reached.sequence).await
     }
 
     async fn tell(&mut self, sequence: u64) -> Result<(), Parted> {
@@ -209,7 +205,7 @@ impl<'a> Follower<'a> {
 
     /// Everything wanted up to where the feed is has come in: what was left out moves the watermark too.
     fn skipped(&mut self, pulse: &Pulse) {
-        let reached = Reached { sequence: pulse.sequence, clock: Some(pulse.clock), is_told: false };
+        let reached = Reached { sequence: pulse.sequence, clock: pulse.clock };
         if pulse.sequence > self.at.sequence {
             let Position { node: peer, incarnation, sequence: after } = self.at;
             self.at.sequence = pulse.sequence;

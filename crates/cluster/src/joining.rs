@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_domain::id::NodeId;
+use plimsoll_domain::projection::Fingerprint;
 use tokio::time::{Instant, timeout_at};
 
+use crate::anti_entropy::run_with;
 use crate::context::Context;
+use crate::link::Link;
+use crate::roster::Peer;
 
 /// A node that reaches nobody goes on alone after so long: it may be the first, or cut off.
 const ALONE_AFTER: Duration = Duration::from_secs(10);
@@ -20,10 +24,33 @@ pub(crate) async fn run(context: Arc<Context>, joined: bool, has_seeds: bool) {
     let knows_nobody = context.roster.view(BTreeMap::is_empty);
     if has_seeds || !knows_nobody {
         catch_up(&context, joined).await;
+        if !joined {
+            compare(&context).await;
+        }
     }
     tracing::info!("ready");
     context.ready.send_replace(true);
-    context.roster.watch();
+}
+
+/// Fetches what no feed has brought: facts of nodes that are gone.
+async fn compare(context: &Context) {
+    let peers: Vec<(NodeId, Link, Fingerprint)> = context.roster.view(|peers| {
+        let told = |(node, peer): (&NodeId, &Peer)| {
+            let told = peer.told?;
+            Some((*node, peer.link.clone()?, Fingerprint { sum: told.digest, count: told.facts }))
+        };
+        peers.iter().filter_map(told).collect()
+    });
+    for (node, link, theirs) in peers {
+        let equal = context.projections.fingerprint().is_ok_and(|own| own == theirs);
+        if equal {
+            continue;
+        }
+        match run_with(context, &link, theirs).await {
+            Ok(run) => tracing::info!(peer = %node, facts = run.facts, "compared with a peer"),
+            Err(error) => tracing::warn!(peer = %node, %error, "a peer could not be compared with"),
+        }
+    }
 }
 
 async fn catch_up(context: &Context, joined: bool) {

@@ -8,8 +8,9 @@
 //!
 //! Behind them: `keeper` makes connections (`link`) and `server` takes them; `roster` holds who the members are, and
 //! `membership` finds out who is alive; `plan` says who follows whose feed, `feed` tells one, `follow` takes it over;
-//! `joining` says when a node has caught up.
+//! `anti_entropy` finds what no feed brings; `joining` says when a node has caught up.
 
+mod anti_entropy;
 mod certificates;
 pub mod cluster;
 mod context;

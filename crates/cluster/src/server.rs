@@ -12,13 +12,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use plimsoll_domain::id::NodeId;
 use plimsoll_wire::peer::v1::{
-    Welcome, decode_ask_refs, decode_datagrams, decode_follow, decode_hello, decode_roster, encode_datagrams,
-    encode_roster, encode_welcome,
+    Welcome, decode_ask_refs, decode_datagrams, decode_follow, decode_hello, decode_question, decode_roster,
+    encode_datagrams, encode_roster, encode_welcome,
 };
 use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError, Frames};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
+use crate::anti_entropy;
 use crate::context::Context;
 use crate::feed;
 use crate::keeper::is_set;
@@ -131,6 +132,7 @@ async fn answer(context: Arc<Context>, caller: Arc<Caller>, request: Request<Inc
         ("swim", Some((peer, _))) => swim(&context, *peer, body).await,
         ("roster", Some(_)) => roster(&context, body).await,
         ("refs", Some(_)) => refs(&context, body).await,
+        ("differ", Some(_)) => differ(&context, body).await,
         _ => Err(Refused::Status(StatusCode::NOT_FOUND)),
     };
     match answered {
@@ -210,6 +212,18 @@ async fn refs(context: &Context, body: Incoming) -> Result<Body, Refused> {
     let ask = decode_ask_refs(&frame_of(body).await?)?;
     match repair::answer(context, ask).await {
         Ok(facts) => Ok(whole(facts)),
+        Err(error) => {
+            tracing::error!(%error, "a peer's question cannot be answered");
+            Err(Refused::Status(StatusCode::SERVICE_UNAVAILABLE))
+        }
+    }
+}
+
+async fn differ(context: &Context, body: Incoming) -> Result<Body, Refused> {
+    let question = decode_question(&frame_of(body).await?)?;
+    match anti_entropy::answer(context, question).await {
+        Ok(Some(answer)) => Ok(whole(answer)),
+        Ok(None) => Err(Refused::Status(StatusCode::SERVICE_UNAVAILABLE)),
         Err(error) => {
             tracing::error!(%error, "a peer's question cannot be answered");
             Err(Refused::Status(StatusCode::SERVICE_UNAVAILABLE))

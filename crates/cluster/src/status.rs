@@ -89,6 +89,10 @@ pub struct Counts {
     pub links_failed: u64,
     /// Callers of the peer port that were turned away.
     pub callers_refused: u64,
+    /// Questions asked to find out where a peer differs.
+    pub repair_questions: u64,
+    /// Facts that came in answer, and that no feed had brought.
+    pub repair_facts: u64,
     /// Times all members were asked for a ref that is not known here.
     pub refs_asked: u64,
     /// Times one of them knew it.
@@ -206,6 +210,8 @@ impl Cluster {
             links_made: counters.links_made.get(),
             links_failed: counters.links_failed.get(),
             callers_refused: counters.callers_refused.get(),
+            repair_questions: counters.repair_questions.get(),
+            repair_facts: counters.repair_facts.get(),
             refs_asked: counters.refs_asked.get(),
             refs_repaired: counters.refs_repaired.get(),
         }

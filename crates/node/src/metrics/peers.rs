@@ -46,6 +46,14 @@ pub(super) fn render(cluster: &Cluster, text: &mut String) {
             counter("plimsoll_peer_callers_refused_total", "Callers of the peer port that were turned away."),
             counts.callers_refused,
         ),
+        (
+            counter("plimsoll_repair_questions_total", "Questions asked to find out where a peer differs."),
+            counts.repair_questions,
+        ),
+        (
+            counter("plimsoll_repair_facts_total", "Facts that came in answer, and that no feed had brought."),
+            counts.repair_facts,
+        ),
         (counter("plimsoll_refs_asked_total", "Times all members were asked for a ref."), counts.refs_asked),
         (counter("plimsoll_refs_repaired_total", "Times one of them knew it."), counts.refs_repaired),
     ] {

@@ -4,10 +4,14 @@
 //! feed: [`Downstream`] frames come back, [`Upstream`] frames go out on the same stream. Everything else is one question
 //! and one answer.
 
+mod reconcile;
+
 use plimsoll_domain::id::{ArtifactId, ClusterName, NodeId, Region, TenantId};
 use serde::{Deserialize, Serialize};
 
 use super::{FrameError, NEWEST, decode, encode};
+
+pub use reconcile::{ANSWER_BYTES_MAX, decode_answer, decode_question, encode_answer, encode_question};
 
 /// What the first exchange is written in, whatever is spoken later.
 const FIRST: u8 = 1;
@@ -484,7 +488,7 @@ pub fn decode_downstream(frame: &[u8]) -> Result<Downstream, FrameError> {
         DownstreamV1::Begins { incarnation, after } => Downstream::Begins { incarnation, after },
         DownstreamV1::Page { after, up_to, clock, facts } => Downstream::Page(page(after, up_to, clock, facts)?),
         DownstreamV1::Compressed { after, up_to, clock, facts } => {
-            Downstream::Page(page(after, up_to, clock, decompress(&facts)?)?)
+            Downstream::Page(page(after, up_to, clock, decompressed(&facts)?)?)
         }
         DownstreamV1::Pulse(PulseV1 { sequence, clock, echo, facts, ready, relayed }) => {
             if relayed.len() > ROSTER_MAX {
@@ -502,18 +506,19 @@ pub fn decode_downstream(frame: &[u8]) -> Result<Downstream, FrameError> {
     })
 }
 
-fn decompress(facts: &[u8]) -> Result<FactsV1, FrameError> {
+/// Reads what was compressed by LZ4 after its length.
+fn decompressed<Body: serde::de::DeserializeOwned>(compressed: &[u8]) -> Result<Body, FrameError> {
     let broken = |error: lz4_flex::block::DecompressError| FrameError::Compressed(error.to_string());
-    let (length, block) = lz4_flex::block::uncompressed_size(facts).map_err(broken)?;
+    let (length, block) = lz4_flex::block::uncompressed_size(compressed).map_err(broken)?;
     if length > super::FRAME_BYTES_MAX {
         return Err(FrameError::TooLong { length });
     }
     let plain = lz4_flex::decompress(block, length).map_err(broken)?;
-    let (facts, used) = super::decode_bare(&plain)?;
+    let (body, used) = super::decode_bare(&plain)?;
     if used < plain.len() {
         return Err(FrameError::Trailing(plain.len() - used));
     }
-    Ok(facts)
+    Ok(body)
 }
 
 fn page(after: u64, up_to: u64, clock: u64, facts: FactsV1) -> Result<Page, FrameError> {

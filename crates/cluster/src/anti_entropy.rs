@@ -1,0 +1,154 @@
+//! Anti-entropy: what no feed brings is found by comparing fingerprints.
+//!
+//! The rules are `domain`'s, in [`reconcile`]; here they are run with one peer at a time. In its signs of life a peer tells
+//! the digest of all its facts, so replicas that are equal know it for nothing. Where two differ though each has what the
+//! other's feed told it, one asks where; and now and then also while writes keep them from ever being still.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_domain::id::NodeId;
+use plimsoll_domain::projection::Fingerprint;
+use plimsoll_domain::projection::reconcile::{self, Answer, Question, Reconciliation, Summary as _};
+use plimsoll_store::error::{ReadError, WriteError};
+use plimsoll_wire::peer::Frames;
+use plimsoll_wire::peer::v1::{ANSWER_BYTES_MAX, decode_answer, encode_answer, encode_question};
+use plimsoll_wire::record::v1::StoredFact;
+use thiserror::Error;
+use tokio::time::{Instant, sleep};
+
+use crate::context::Context;
+use crate::link::{Link, LinkError};
+
+/// How often a node looks whether a peer differs.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A peer that differs and is not still is asked so often all the same.
+const UNSTILL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long a peer may take to answer one question.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A run failed; the next begins anew, and what was fetched is here.
+#[derive(Debug, Error)]
+pub(crate) enum RunError {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("{0}")]
+    Malformed(#[from] reconcile::Malformed),
+    #[error("the facts here are still being counted")]
+    Counting,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) questions: u32,
+    pub(crate) facts: u64,
+}
+
+/// Fetches from a peer all that it has and this node has not.
+pub(crate) async fn run_with(context: &Context, link: &Link, theirs: Fingerprint) -> Result<Run, RunError> {
+    let own = context.projections.summary().ok_or(RunError::Counting)?;
+    let mut reconciliation = Reconciliation::start(own.root(), theirs);
+    let mut run = Run::default();
+    while let Some(question) = reconciliation.next(&own)? {
+        let answer = link.ask("differ", encode_question(&question), ANSWER_TIME_MAX).await?;
+        let answer = decode_answer(Frames::only(&answer).map_err(LinkError::from)?).map_err(LinkError::from)?;
+        let facts = reconciliation.take(answer, &own)?;
+        run.questions += 1;
+        context.counters.repair_questions.add(1);
+        if !facts.is_empty() {
+            run.facts += facts.len() as u64;
+            context.counters.repair_facts.add(facts.len());
+            let facts = facts.into_iter().map(|(tenant, fact)| StoredFact { tenant, fact });
+            // A fact from too far ahead stays where it is, and is found again.
+            context.projections.absorb(facts.collect()).await?;
+        }
+    }
+    Ok(run)
+}
+
+/// Answers a peer's question; `None` while the facts here are still being counted.
+pub(crate) async fn answer(context: &Context, question: Question) -> Result<Option<Vec<u8>>, ReadError> {
+    let answer = match question {
+        Question::Compare(ranges) => {
+            let Some(own) = context.projections.summary() else { return Ok(None) };
+            let children = ranges.iter().map(|range| {
+                let children = range.children().expect("the question was checked: it names no leaf");
+                children.map(|child| own.fingerprint(child))
+            });
+            Answer::Children(children.collect())
+        }
+        Question::Facts { ranges, after, have } => {
+            let page = context.projections.facts_in(&ranges, after, &have, ANSWER_BYTES_MAX).await?;
+            let facts = page.items.into_iter().map(|StoredFact { tenant, fact }| (tenant, fact));
+            Answer::Facts { facts: facts.collect(), next: page.next }
+        }
+    };
+    Ok(Some(encode_answer(&answer)))
+}
+
+/// What was seen of a peer when it was looked at last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    theirs: Fingerprint,
+    own: Fingerprint,
+}
+
+/// A peer that differs.
+struct Differing {
+    node: NodeId,
+    link: Link,
+    seen: Seen,
+    /// Whether each has what the other's feed told.
+    is_still: bool,
+}
+
+/// Looks for peers that differ, for ever.
+pub(crate) async fn run(context: Arc<Context>) {
+    let mut before: BTreeMap<NodeId, Seen> = BTreeMap::new();
+    let mut asked = Instant::now();
+    loop {
+        sleep(LOOK_INTERVAL).await;
+        let Ok(own) = context.projections.fingerprint() else { continue };
+        let differing = differing(&context, own);
+        let chosen = differing.iter().find(|peer| {
+            let was_so = before.get(&peer.node) == Some(&peer.seen);
+            (peer.is_still && was_so) || asked.elapsed() >= UNSTILL_INTERVAL
+        });
+        if let Some(peer) = chosen {
+            asked = Instant::now();
+            repair(&context, peer).await;
+        }
+        before = differing.into_iter().map(|peer| (peer.node, peer.seen)).collect();
+    }
+}
+
+fn differing(context: &Context, own: Fingerprint) -> Vec<Differing> {
+    let position = context.projections.position().sequence;
+    context.roster.view(|peers| {
+        let differing = peers.iter().filter_map(|(node, peer)| {
+            let (told, link) = (peer.told?, peer.link.clone()?);
+            let theirs = Fingerprint { sum: told.digest, count: told.facts };
+            let is_still = told.sequence <= peer.taken.sequence && position <= peer.acknowledged;
+            (theirs != own).then(|| Differing { node: *node, link, seen: Seen { theirs, own }, is_still })
+        });
+        differing.collect()
+    })
+}
+
+async fn repair(context: &Context, peer: &Differing) {
+    match run_with(context, &peer.link, peer.seen.theirs).await {
+        Ok(Run { facts: 0, .. }) => {}
+        Ok(Run { questions, facts }) => {
+            tracing::info!(peer = %peer.node, facts, questions, "fetched from a peer what no feed had brought");
+        }
+        Err(error) => tracing::warn!(peer = %peer.node, %error, "a peer could not be compared with"),
+    }
+}
