@@ -11,6 +11,7 @@
 //! 5. The token carries the greatest stamp ever seen for the artifact, superseded retries included ([`Token`]).
 //! 6. Of two contents under one transition id, that of the smaller effective stamp stands ([`Fact::join`]).
 
+mod explain;
 mod fact;
 mod fingerprint;
 mod fold;
@@ -21,6 +22,7 @@ mod submit;
 mod token;
 mod transition;
 
+pub use explain::{DecidedRef, Decider, Explanation, Why, explain};
 pub use fact::{Body, Fact, Joined};
 pub use fingerprint::{FactHash, Fingerprint};
 pub use fold::{Merge, Merged, Projection, Winner};

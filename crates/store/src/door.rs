@@ -19,6 +19,7 @@ use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use plimsoll_wire::record::v1::{self, StoredIdentity, StoredRemoval, StoredUsage};
 use plimsoll_wire::record::v2::{self, StoredHead};
 
+use crate::conflicts::ConflictCounts;
 use crate::engine::{Batch, Engine, EngineError, Table};
 use crate::error::{ReadError, WriteError};
 use crate::format::Format;
@@ -58,6 +59,7 @@ struct State {
     fingerprint: Fingerprint,
     /// `None` where the format is an old one, which is not written.
     tally: Option<Tally>,
+    conflicts: Arc<ConflictCounts>,
 }
 
 impl Door {
@@ -78,13 +80,18 @@ impl Door {
         let value = engine.get(Table::Meta, layout::FINGERPRINT)?;
         let fingerprint = value.map(|value| v1::decode_fingerprint(&value)).transpose()?.unwrap_or_default();
         let tally = if format.is_old() { None } else { Some(Tally::open(&*engine, sequence, fingerprint)?) };
-        let state = State { options, clock, sequence, usages: BTreeMap::new(), heads, fingerprint, tally };
+        let state = State { options, clock, sequence, usages: BTreeMap::new(), heads, fingerprint, tally, conflicts: Arc::default() };
         Ok(Self { engine, state })
     }
 
     /// The sequence of the latest commit.
     pub(crate) const fn sequence(&self) -> u64 {
         self.state.sequence
+    }
+
+    /// The conflicts that were met.
+    pub(crate) fn conflicts(&self) -> Arc<ConflictCounts> {
+        Arc::clone(&self.state.conflicts)
     }
 
     /// The engine behind the door.
@@ -245,9 +252,13 @@ impl Group<'_> {
             return Ok(Accepted { repeated: true, token });
         }
         let usage = self.usage(tenant)?;
+        let lost = same.filter(|_| merged.conflict).map(|known| if merged.fact.body == known.body { fact } else { known });
+        let reuse = lost.map(|lost| self.reuse(tenant, &merged.fact, lost)).transpose()?;
         let removal = known.map(|known| self.staging.removal(known)).transpose()?;
         self.staging.put_refs(tenant, &artifact, &mut head.refs, &rows)?;
         // From here on nothing fails.
+        self.count_conflicts(merged.disputes.len(), usize::from(reuse.is_some()));
+        self.keep_reuse(reuse.unwrap_or_default());
         let usage = self.remove(tenant, &mut head, usage, removal);
         self.state.sequence = self.next_sequence();
         head.sequence = self.state.sequence;
@@ -260,6 +271,11 @@ impl Group<'_> {
         self.set_usage(tenant, StoredUsage { facts: usage.facts + 1, bytes: usage.bytes + bytes });
         self.change(tenant, artifact, token, head);
         Ok(Accepted { repeated: false, token })
+    }
+
+    /// Counts conflicts of rule 3 and of rule 6.
+    pub(crate) fn count_conflicts(&self, disputes: usize, reuses: usize) {
+        self.state.conflicts.add(disputes, reuses);
     }
 
     /// Takes a fact out of the store, if there is one to take. Returns what the tenant occupies without it.

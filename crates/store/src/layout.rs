@@ -63,6 +63,11 @@ pub(crate) fn watermark(peer: NodeId) -> Vec<u8> {
     format!("peer/{peer}").into_bytes()
 }
 
+/// Meta: what the keys of contents that lost to another under the same id begin with, for an artifact.
+pub(crate) fn reuses(tenant: &TenantId, artifact: &ArtifactId) -> Vec<u8> {
+    [b"reuse/", of_artifact(tenant, artifact).as_slice()].concat()
+}
+
 /// Meta: what others keep under a name.
 pub(crate) fn note(name: &str) -> Vec<u8> {
     format!("note/{name}").into_bytes()

@@ -1,6 +1,7 @@
 //! One node's durable copy of its projections.
 //!
 //! - [`engine`]: the seam to a disk, and what is behind it.
+//! - [`conflicts`]: what was lost to another content under the same id.
 //! - [`directory`]: a data directory, locked, with its engine.
 //! - [`format`](mod@format): the format of what it holds, and migrations.
 //! - [`projections`]: the handle that readers and writers hold; [`pages`] and [`feed`] are more of its reads.
@@ -10,6 +11,7 @@
 //!
 //! The store does not know that there are peers: it takes facts at its door, and tells followers of its feed.
 
+pub mod conflicts;
 pub mod directory;
 mod door;
 pub mod engine;

@@ -16,6 +16,7 @@ use plimsoll_wire::record::v2::{self, Place, StoredHead, StoredRefs};
 use quick_cache::sync::GuardResult;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
+use crate::conflicts::ConflictCounts;
 use crate::door::Door;
 use crate::engine::{Direction, Engine, KeyRange, Table};
 use crate::error::{ReadError, StoreFailure, WriteError};
@@ -60,6 +61,7 @@ pub struct Projections {
     queue_bytes: Arc<Semaphore>,
     identity: StoredIdentity,
     format: Format,
+    pub(crate) conflicts: Arc<ConflictCounts>,
 }
 
 impl std::fmt::Debug for Projections {
@@ -84,10 +86,11 @@ impl Projections {
         let door = Door::open(Arc::clone(&engine), (format, identity), options.clone())?;
         let counted = door.shown();
         let shared = Arc::new(Shared::new(door.sequence(), options.cursor_cache_bytes, identity));
+        let conflicts = door.conflicts();
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let writer = Writer::new(door, requests, Arc::clone(&shared), options);
         let queue_bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        let projections = Self { engine, shared, counted, queue, queue_bytes, identity, format };
+        let projections = Self { engine, shared, counted, queue, queue_bytes, identity, format, conflicts };
         Ok((projections, writer))
     }
 

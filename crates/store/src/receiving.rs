@@ -125,11 +125,19 @@ impl Group<'_> {
     fn receive_namesake(&mut self, tenant: &TenantId, fact: &Fact, known: Known) -> Result<Accepted, WriteError> {
         let joined = known.fact.join(fact).fact;
         if joined.body == known.fact.body {
-            return self.merge(tenant, &joined, Some(known));
+            let is_new = joined != known.fact;
+            let reuse = if is_new { self.reuse(tenant, &joined, fact)? } else { Vec::new() };
+            let merged = self.merge(tenant, &joined, Some(known))?;
+            self.count_conflicts(0, usize::from(is_new));
+            self.keep_reuse(reuse);
+            return Ok(merged);
         }
         // All that can fail is read before the first of the two artifacts changes.
         let (head, rows) = self.state_for(tenant, &joined)?;
+        let reuse = self.reuse(tenant, &joined, &known.fact)?;
         self.retract(tenant, known)?;
+        self.count_conflicts(0, 1);
+        self.keep_reuse(reuse);
         self.admit(tenant, &joined, None, head, rows)
     }
 

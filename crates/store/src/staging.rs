@@ -85,7 +85,7 @@ impl<'a> Staging<'a> {
     }
 
     /// All rows that begin with `prefix`.
-    fn scan(&self, table: Table, prefix: &[u8]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, ReadError> {
+    pub(crate) fn scan(&self, table: Table, prefix: &[u8]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, ReadError> {
         let stored = self.engine.scan(table, KeyRange::prefix(prefix), Direction::Forward);
         let mut rows = stored.collect::<Result<BTreeMap<_, _>, _>>()?;
         for (key, staged) in self.batch.range(table, KeyRange::prefix(prefix)) {

@@ -18,6 +18,7 @@ use crate::projections::Projections;
 use crate::writer::{Outcome, Post};
 use crate::{Accepted, StoredIdentity};
 
+mod conflicts;
 mod durability;
 mod faults;
 mod formats;

@@ -207,6 +207,38 @@ proptest! {
         prop_assert_eq!(left, right);
     }
 
+    /// What is explained is what is folded, and who disagrees is named.
+    #[test]
+    fn the_explanation_is_of_what_stands(acts in acts(), picks in picks()) {
+        let replica = Replica::of(&arrivals(&facts(&acts), &picks));
+        let visible = replica.facts().filter(|fact| Some(fact.first) > replica.projection.tombstone);
+        let explanation = explain(visible.clone());
+        let winner = explanation.status.map(|(status, by)| Winner { stamp: by.stamp, transition: by.transition, status });
+        prop_assert_eq!(winner, replica.projection.winner.clone());
+        let explained: BTreeMap<_, _> =
+            explanation.refs.iter().map(|decided| (decided.key.clone(), decided.state())).collect();
+        let content = |refs: &BTreeMap<RefKey, RefState>| {
+            refs.iter().map(|(key, state)| match state {
+                RefState::Pending => (key.clone(), None),
+                RefState::Resolved { resolution, stamp } => (key.clone(), Some((resolution.clone(), *stamp))),
+            }).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(content(&explained), content(&replica.refs));
+        for decided in explanation.refs {
+            let said = |resolution: &Resolution| visible.clone().any(|fact| {
+                let refs = fact.transition().map(Transition::refs).unwrap_or_default();
+                refs.iter().any(|produced| produced.key == decided.key && produced.resolution.as_ref() == Some(resolution))
+            });
+            let standing = decided.resolution.as_ref();
+            for (by, resolution) in &decided.disputed {
+                prop_assert!(said(resolution) && by.stamp < decided.by.stamp);
+                prop_assert!(!resolution.agrees_with(standing.unwrap()));
+            }
+            let numbers = [1, 2].map(|number| said(&Resolution { number, url: "u".into(), created_at: "2026-04-22T18:04:11Z".into() }));
+            prop_assert_eq!(numbers == [true, true], !decided.disputed.is_empty());
+        }
+    }
+
     #[test]
     fn merging_one_by_one_equals_folding_from_scratch(acts in acts(), picks in picks()) {
         let mut replica = Replica::default();
