@@ -3,6 +3,7 @@
 //! - [`cluster`]: a node's part in its cluster, and all that others ask it.
 //! - [`repair`]: asking everybody before saying that nobody knows.
 //! - [`status`]: what it can tell of it.
+//! - [`tokens`]: what token an artifact has elsewhere.
 //! - [`tls`] and [`security`]: certificates: whom a node believes, and how it shows who it is.
 //! - [`net`]: the seams to the network.
 //!
@@ -30,6 +31,7 @@ pub mod security;
 mod server;
 pub mod status;
 pub mod tls;
+pub mod tokens;
 
 pub use roster::Liveness;
 

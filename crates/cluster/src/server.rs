@@ -12,8 +12,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use plimsoll_domain::id::NodeId;
 use plimsoll_wire::peer::v1::{
-    Welcome, decode_ask_refs, decode_datagrams, decode_follow, decode_hello, decode_question, decode_roster,
-    encode_datagrams, encode_roster, encode_welcome,
+    Welcome, decode_ask_refs, decode_ask_token, decode_datagrams, decode_follow, decode_hello, decode_question,
+    decode_roster, encode_datagrams, encode_roster, encode_token, encode_welcome,
 };
 use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError, Frames};
 use tokio::sync::{Semaphore, oneshot};
@@ -132,6 +132,7 @@ async fn answer(context: Arc<Context>, caller: Arc<Caller>, request: Request<Inc
         ("swim", Some((peer, _))) => swim(&context, *peer, body).await,
         ("roster", Some(_)) => roster(&context, body).await,
         ("refs", Some(_)) => refs(&context, body).await,
+        ("token", Some(_)) => token(&context, body).await,
         ("differ", Some(_)) => differ(&context, body).await,
         _ => Err(Refused::Status(StatusCode::NOT_FOUND)),
     };
@@ -212,6 +213,17 @@ async fn refs(context: &Context, body: Incoming) -> Result<Body, Refused> {
     let ask = decode_ask_refs(&frame_of(body).await?)?;
     match repair::answer(context, ask).await {
         Ok(facts) => Ok(whole(facts)),
+        Err(error) => {
+            tracing::error!(%error, "a peer's question cannot be answered");
+            Err(Refused::Status(StatusCode::SERVICE_UNAVAILABLE))
+        }
+    }
+}
+
+async fn token(context: &Context, body: Incoming) -> Result<Body, Refused> {
+    let (tenant, artifact) = decode_ask_token(&frame_of(body).await?)?;
+    match context.projections.cursor(&tenant, &artifact).await {
+        Ok(cursor) => Ok(whole(encode_token(cursor.as_ref().map(|cursor| &*cursor.text)))),
         Err(error) => {
             tracing::error!(%error, "a peer's question cannot be answered");
             Err(Refused::Status(StatusCode::SERVICE_UNAVAILABLE))

@@ -24,6 +24,7 @@ use histogram::{Histogram, write_line};
 
 const REQUESTS: &str = "plimsoll_http_requests_total";
 const DURATION: &str = "plimsoll_http_request_duration_seconds";
+const CONFLICTS: &str = "plimsoll_conflicts_total";
 const WAITS: &str = "plimsoll_http_waits_total";
 
 /// The route of a request that met none.
@@ -246,6 +247,7 @@ impl Metrics {
         }
         let mut text = self.handle.render();
         self.render_requests(&mut text);
+        render_conflicts(projections, &mut text);
         if let Some(cluster) = cluster {
             peers::render(cluster, &mut text);
         }
@@ -279,6 +281,15 @@ impl Metrics {
             requests.duration.render(DURATION, &requests.labels(), text);
         }
     }
+}
+
+/// What two nodes accepted that cannot both stand, as far as this node met it.
+fn render_conflicts(projections: &Projections, text: &mut String) {
+    let counts = projections.conflict_counts();
+    write_line(text, format_args!("# HELP {CONFLICTS} Conflicts met, by the rule of the merge that decided them."));
+    write_line(text, format_args!("# TYPE {CONFLICTS} counter"));
+    write_line(text, format_args!("{CONFLICTS}{{rule=\"3\"}} {}", counts.disputes()));
+    write_line(text, format_args!("{CONFLICTS}{{rule=\"6\"}} {}", counts.reuses()));
 }
 
 /// Counts exceed what a float tells apart only above 2^53.

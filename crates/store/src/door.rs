@@ -80,7 +80,16 @@ impl Door {
         let value = engine.get(Table::Meta, layout::FINGERPRINT)?;
         let fingerprint = value.map(|value| v1::decode_fingerprint(&value)).transpose()?.unwrap_or_default();
         let tally = if format.is_old() { None } else { Some(Tally::open(&*engine, sequence, fingerprint)?) };
-        let state = State { options, clock, sequence, usages: BTreeMap::new(), heads, fingerprint, tally, conflicts: Arc::default() };
+        let state = State {
+            options,
+            clock,
+            sequence,
+            usages: BTreeMap::new(),
+            heads,
+            fingerprint,
+            tally,
+            conflicts: Arc::default(),
+        };
         Ok(Self { engine, state })
     }
 
@@ -252,7 +261,8 @@ impl Group<'_> {
             return Ok(Accepted { repeated: true, token });
         }
         let usage = self.usage(tenant)?;
-        let lost = same.filter(|_| merged.conflict).map(|known| if merged.fact.body == known.body { fact } else { known });
+        let lost =
+            same.filter(|_| merged.conflict).map(|known| if merged.fact.body == known.body { fact } else { known });
         let reuse = lost.map(|lost| self.reuse(tenant, &merged.fact, lost)).transpose()?;
         let removal = known.map(|known| self.staging.removal(known)).transpose()?;
         self.staging.put_refs(tenant, &artifact, &mut head.refs, &rows)?;

@@ -13,6 +13,9 @@ use crate::projections::{Projections, unless_moved};
 /// The most rows one page looks at: a filter that fits few of them ends the page early.
 pub const PAGE_ROWS_MAX: usize = 10_000;
 
+/// Visible facts are read up to so many bytes of refs.
+const VISIBLE_BYTES_MAX: usize = 16 << 20;
+
 /// After so many rows the thread is given to others for a moment.
 pub(crate) const YIELD_ROWS: usize = 256;
 
@@ -61,8 +64,8 @@ impl Projections {
         unless_moved(|| self.history_now(tenant, artifact, before, limit)).await
     }
 
-    /// The facts of an artifact that a reader sees and that are `wanted`, newest first: up to `limit` of them, among the
-    /// [`PAGE_ROWS_MAX`] newest.
+    /// The facts of an artifact that a reader sees and that are `wanted`, newest first: up to `limit` of them and some 16 MiB,
+    /// among the [`PAGE_ROWS_MAX`] newest.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -84,19 +87,22 @@ impl Projections {
         wanted: impl Fn(&Fact) -> bool,
     ) -> Result<Vec<Fact>, ReadError> {
         let Some(head) = self.head(tenant, artifact)? else { return Ok(Vec::new()) };
-        let mut facts = Vec::new();
+        let (mut facts, mut bytes) = (Vec::new(), 0);
         let mut newest = head.sequence;
         let entries = self.entries(&layout::of_artifact(tenant, artifact), &head.history, None);
         for entry in entries.take(PAGE_ROWS_MAX) {
             let (stamp, place) = entry?;
             let is_hidden = head.projection.tombstone.is_some_and(|tombstone| stamp <= tombstone);
-            if is_hidden || facts.len() == limit {
+            if is_hidden || facts.len() == limit || bytes > VISIBLE_BYTES_MAX {
                 break;
             }
             let sequence = place.sequence;
             newest = newest.max(sequence);
             let stored = self.fact_at(place)?.ok_or(ReadError::Dangling { sequence })?;
-            facts.extend(Some(stored.fact).filter(&wanted));
+            if wanted(&stored.fact) {
+                bytes += stored.fact.transition().map_or(0, Transition::refs_text_bytes);
+                facts.push(stored.fact);
+            }
         }
         self.settled(newest).await?;
         Ok(facts)

@@ -19,7 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 use plimsoll_domain::id::{ArtifactId, TenantId};
-use plimsoll_domain::projection::{Expectation, Resolution, Submission, Transition};
+use plimsoll_domain::projection::{Expectation, Submission, Transition};
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_wire::record::v1::StoredFact;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -133,12 +133,8 @@ impl Work {
 
     /// About what the work occupies while it waits.
     pub(crate) fn bytes(&self) -> usize {
-        let of_transition = |transition: &Transition| {
-            let texts = transition.refs().iter().map(|produced| {
-                64 + produced.key.text_bytes() + produced.resolution.as_ref().map_or(0, Resolution::text_bytes)
-            });
-            REQUEST_BYTES + texts.sum::<usize>()
-        };
+        let of_transition =
+            |transition: &Transition| REQUEST_BYTES + 64 * transition.refs().len() + transition.refs_text_bytes();
         match self {
             Self::Submit(_, posts, _) => posts.iter().map(|post| of_transition(&post.submission.transition)).sum(),
             Self::Retire(..) => REQUEST_BYTES,

@@ -201,6 +201,15 @@ impl Transition {
     pub fn refs(&self) -> &[ProducedRef] {
         &self.refs
     }
+
+    /// The bytes of the refs' texts: nearly all that a large transition has.
+    #[must_use]
+    pub fn refs_text_bytes(&self) -> usize {
+        let of_ref = |produced: &ProducedRef| {
+            produced.key.text_bytes() + produced.resolution.as_ref().map_or(0, Resolution::text_bytes)
+        };
+        self.refs.iter().map(of_ref).sum()
+    }
 }
 
 fn in_canonical_order(refs: Vec<ProducedRef>) -> Result<Vec<ProducedRef>, Invalid> {

@@ -10,6 +10,7 @@ mod changes;
 mod cluster;
 pub(crate) mod cursor;
 mod cursors;
+mod explanation;
 mod history;
 mod listing;
 mod page;
@@ -45,6 +46,8 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(projection::get_projection, retirement::delete_projection))
         .routes(routes!(cursor::get_cursor))
         .routes(routes!(history::get_history))
+        .routes(routes!(explanation::get_conflicts))
+        .routes(routes!(explanation::get_explanation))
         .routes(routes!(cluster::get_cluster))
         .routes(routes!(cluster::post_leave))
         .routes(routes!(cluster::delete_member))

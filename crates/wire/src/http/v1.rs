@@ -137,6 +137,90 @@ pub struct HistoryEntry {
     pub stamp: String,
 }
 
+/// Who said something, and when that transition was first accepted anywhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Said {
+    /// The transition.
+    pub transition_id: String,
+    /// Its effective stamp: time and node.
+    pub stamp: String,
+}
+
+/// Something two nodes accepted that cannot both stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Conflict {
+    /// A ref was resolved to two things: the greater stamp stands (rule 3 of the merge).
+    ResolvedTwice {
+        /// What stands.
+        stands: ProducedRef,
+        /// Who brought it.
+        stands_by: Said,
+        /// What is lost.
+        lost: ProducedRef,
+        /// Who brought that.
+        lost_by: Said,
+    },
+    /// A transition id was used with two contents: the smaller stamp stands (rule 6). This node met both.
+    IdUsedTwice {
+        /// The content that is lost.
+        lost: PostTransition,
+        /// Who brought it.
+        lost_by: Said,
+    },
+}
+
+/// The conflicts of an artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Conflicts {
+    /// Conflicts among the newest 10,000 transitions, and at most 16 transition ids used twice, the first this node met.
+    pub items: Vec<Conflict>,
+}
+
+/// Why an artifact's projection is what it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Explanation {
+    /// The artifact.
+    pub artifact_id: String,
+    /// Names the state that is explained.
+    pub committed_version: String,
+    /// Its status: that of the visible transition with the greatest effective stamp.
+    pub status: String,
+    /// Who gave it.
+    pub status_by: Said,
+    /// Its refs, by key.
+    pub produced_refs: Vec<ExplainedRef>,
+    /// What the other members have, as far as they answer; empty for a node alone.
+    pub members: Vec<MemberToken>,
+}
+
+/// Why a ref is what it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExplainedRef {
+    /// What stands.
+    pub stands: ProducedRef,
+    /// Who brought it.
+    pub by: Said,
+    /// `alone`: nobody said anything else; `resolved`: it beats pending; `later`: of two resolutions the greater stamp
+    /// stands.
+    pub why: String,
+}
+
+/// An artifact's token at another member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MemberToken {
+    /// The member.
+    pub node_id: String,
+    /// Where it is.
+    pub region: String,
+    /// The token there; `null` where the artifact is not projected there, or the member did not answer.
+    #[schema(required = true)]
+    pub committed_version: Option<String>,
+    /// Whether its state is the same; `null` where it did not answer.
+    #[schema(required = true)]
+    pub same: Option<bool>,
+}
+
 /// A node and its cluster, as the node sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClusterStatus {

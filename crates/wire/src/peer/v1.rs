@@ -7,6 +7,7 @@
 mod reconcile;
 
 use plimsoll_domain::id::{ArtifactId, ClusterName, NodeId, Region, TenantId};
+use plimsoll_domain::projection::Token;
 use serde::{Deserialize, Serialize};
 
 use super::{FrameError, NEWEST, decode, encode};
@@ -639,6 +640,38 @@ pub fn decode_ask_refs(frame: &[u8]) -> Result<AskRefs, FrameError> {
         artifact: ArtifactId::parse(artifact).map_err(FrameError::text("artifact"))?,
         refs,
     })
+}
+
+/// Asks for an artifact's token.
+#[must_use]
+pub fn encode_ask_token(tenant: &TenantId, artifact: &ArtifactId) -> Vec<u8> {
+    encode(FIRST, &(tenant.as_str(), artifact.as_str()))
+}
+
+/// Reads a question for a token.
+///
+/// # Errors
+/// [`FrameError`].
+pub fn decode_ask_token(frame: &[u8]) -> Result<(TenantId, ArtifactId), FrameError> {
+    let (tenant, artifact): (String, String) = decode(FIRST, frame)?;
+    let tenant = TenantId::parse(tenant).map_err(FrameError::text("tenant"))?;
+    Ok((tenant, ArtifactId::parse(artifact).map_err(FrameError::text("artifact"))?))
+}
+
+/// Writes a token, if there is one, with its length.
+#[must_use]
+pub fn encode_token(token: Option<&str>) -> Vec<u8> {
+    encode(FIRST, &token)
+}
+
+/// Reads a token, if there is one.
+///
+/// # Errors
+/// [`FrameError`].
+pub fn decode_token(frame: &[u8]) -> Result<Option<Token>, FrameError> {
+    let text: Option<String> = decode(FIRST, frame)?;
+    let no_token = || FrameError::Field { field: "token", rule: "must be a token".to_owned() };
+    text.map(|text| Token::parse(&text).map_err(|_| no_token())).transpose()
 }
 
 /// Facts as stored records, on their own.
