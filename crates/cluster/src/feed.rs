@@ -96,13 +96,14 @@ impl<'a> Teller<'a> {
         let mut due = Instant::now();
         loop {
             let durable = progress.borrow_and_update().durable;
-            while at.sequence < durable {
-                at = self.page(at).await?;
-            }
             if Instant::now() >= due {
-                self.pulse(at).await?;
+                self.pulse(at, durable).await?;
                 interval = (interval * 2).min(self.context.pulse);
                 due = Instant::now() + interval;
+            }
+            if at.sequence < durable {
+                at = self.page(at).await?;
+                continue;
             }
             tokio::select! {
                 changed = progress.changed() => if changed.is_err() { return Ok(()) },
@@ -122,6 +123,7 @@ impl<'a> Teller<'a> {
     /// Tells the next page, if there is anything on it that is wanted. Returns where it ends.
     async fn page(&mut self, at: Position) -> Result<Position, LinkError> {
         let clock = self.context.now();
+        let durable = self.context.projections.position().sequence;
         let (wanted, node) = (&self.wanted, at.node);
         let is_wanted = |first: Timestamp, last: Timestamp| is_wanted(wanted, node, [first.node, last.node]);
         let page = match self.context.projections.facts(at, PAGE_BYTES_MAX, is_wanted).await {
@@ -135,19 +137,21 @@ impl<'a> Teller<'a> {
         let reached = Position { sequence: page.up_to, ..at };
         if !page.facts.is_empty() {
             self.context.counters.facts_sent.add(page.facts.len());
+            let clock = if page.up_to >= durable { clock } else { 0 };
             let page = Page { after: at.sequence, up_to: page.up_to, clock, facts: page.facts };
             self.send(&Downstream::Page(page)).await?;
         }
         Ok(reached)
     }
 
-    async fn pulse(&mut self, at: Position) -> Result<(), LinkError> {
+    async fn pulse(&mut self, at: Position, durable: u64) -> Result<(), LinkError> {
         let clock = self.context.now();
         let fingerprint = self.context.projections.fingerprint().ok();
         let changed = fingerprint.filter(|fingerprint| self.facts != Some(*fingerprint));
         self.facts = fingerprint.or(self.facts);
         let pulse = Pulse {
-            sequence: at.sequence,
+            told: at.sequence,
+            durable: durable.max(at.sequence),
             clock,
             echo: self.heard.lock().unwrap_or_else(PoisonError::into_inner).take(),
             facts: changed.map(|fingerprint| (fingerprint.count, fingerprint.sum)),

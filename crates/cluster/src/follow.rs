@@ -73,7 +73,7 @@ struct Follower<'a> {
 #[derive(Clone, Copy)]
 struct Reached {
     sequence: u64,
-    /// The peer's clock when nothing more was to be told.
+    /// The peer's clock when nothing more was to be told; 0 if there was more.
     clock: u64,
 }
 
@@ -190,7 +190,7 @@ impl<'a> Follower<'a> {
         self.context.roster.change(self.peer, |peer| {
             trip.into_iter().for_each(|offset| peer.clock.add(offset));
             let (facts, digest) = pulse.facts.or(peer.told.map(|told| (told.facts, told.digest))).unwrap_or_default();
-            peer.told = Some(Told { sequence: pulse.sequence, facts, digest, ready: pulse.ready });
+            peer.told = Some(Told { sequence: pulse.durable, facts, digest, ready: pulse.ready });
             peer.trouble = None;
         });
         self.relayed(&pulse.relayed).await?;
@@ -205,15 +205,16 @@ impl<'a> Follower<'a> {
 
     /// Everything wanted up to where the feed is has come in: what was left out moves the watermark too.
     fn skipped(&mut self, pulse: &Pulse) {
-        let reached = Reached { sequence: pulse.sequence, clock: pulse.clock };
-        if pulse.sequence > self.at.sequence {
+        let clock = if pulse.told == pulse.durable { pulse.clock } else { 0 };
+        let reached = Reached { sequence: pulse.told, clock };
+        if pulse.told > self.at.sequence {
             let Position { node: peer, incarnation, sequence: after } = self.at;
-            self.at.sequence = pulse.sequence;
-            self.receive(Delivery { peer, incarnation, after, facts: Vec::new(), up_to: pulse.sequence }, reached);
+            self.at.sequence = pulse.told;
+            self.receive(Delivery { peer, incarnation, after, facts: Vec::new(), up_to: pulse.told }, reached);
         } else if self.in_flight.is_empty() {
             let now = self.context.now();
             let context = self.context;
-            context.roster.note(self.peer, |peer| peer.as_of = peer.as_of.max(peer.to_own_clock(pulse.clock, now)));
+            context.roster.note(self.peer, |peer| peer.as_of = peer.as_of.max(peer.to_own_clock(clock, now)));
         }
     }
 

@@ -32,6 +32,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(3);
 /// The pause where a peer refuses to talk: only an operator changes that.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
+/// Of a peer that is away another reason is logged so often at most.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The pause before a feed is followed again of which a fact could not be taken over.
 const REFUSED_FACT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -208,19 +211,22 @@ fn refused(context: &Context, node: NodeId, error: &WriteError) {
 struct Away {
     since: Instant,
     told: Option<String>,
+    logged: Option<Instant>,
 }
 
 impl Away {
     fn new() -> Self {
-        Self { since: Instant::now(), told: None }
+        Self { since: Instant::now(), told: None, logged: None }
     }
 
     /// Notes a failure, and logs it if it is another than before. Returns when to try again.
     fn failed(&mut self, context: &Context, node: Option<NodeId>, address: &str, error: &LinkError) -> Duration {
         context.counters.links_failed.add(1);
         let told = error.to_string();
-        if self.told.as_ref() != Some(&told) {
+        let is_due = self.logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL);
+        if is_due && self.told.as_ref() != Some(&told) {
             tracing::warn!(address, %error, "no connection to a peer");
+            self.logged = Some(Instant::now());
         }
         if let Some(node) = node {
             context.roster.note(node, |peer| peer.trouble = Some(told.clone()));

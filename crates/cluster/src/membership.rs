@@ -28,13 +28,13 @@ pub(crate) const INPUTS_MAX: usize = 256;
 
 /// How often a member is probed, at random. Slow: a broken connection is seen at once, and each probe costs an idle cluster
 /// some three hundred bytes.
-const PROBE_PERIOD: Duration = Duration::from_secs(5);
+const PROBE_PERIOD: Duration = Duration::from_secs(10);
 
 /// How long a probe may take before others are asked to try: beyond any round trip of this planet.
 const PROBE_TIME_MAX: Duration = Duration::from_millis(1_500);
 
 /// How long a suspect may take to say that it lives.
-const SUSPICION: Duration = Duration::from_secs(10);
+const SUSPICION: Duration = Duration::from_secs(15);
 
 /// How often members that are down are told that there is a cluster.
 const ANNOUNCE_TO_DOWN: Duration = Duration::from_secs(30);

@@ -151,7 +151,8 @@ pub struct Page {
     pub after: u64,
     /// Everything that was wanted up to here is in `facts`.
     pub up_to: u64,
-    /// The sender's clock, in nanoseconds since 1970: what it had durable then is here once this page and those before are.
+    /// The sender's clock, in nanoseconds since 1970: what it had durable then is here once this page and those before are. 0
+    /// where more was durable than this page tells.
     pub clock: u64,
     /// Facts as stored records, each with its sequence, in order.
     pub facts: Vec<(u64, Vec<u8>)>,
@@ -173,8 +174,10 @@ pub struct Relayed {
 /// A sign of life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pulse {
+    /// Everything wanted up to this sequence has been told.
+    pub told: u64,
     /// The sequence of the latest durable fact.
-    pub sequence: u64,
+    pub durable: u64,
     /// The sender's clock, in nanoseconds since 1970.
     pub clock: u64,
     /// What the sender got last, for the other to tell how their clocks differ.
@@ -265,7 +268,8 @@ type FactsV1 = Vec<(u64, Vec<u8>)>;
 
 #[derive(Serialize, Deserialize)]
 struct PulseV1 {
-    sequence: u64,
+    told: u64,
+    ahead: u64,
     clock: u64,
     echo: Option<Echo>,
     facts: Option<(u64, u128)>,
@@ -447,7 +451,8 @@ pub fn encode_downstream(version: u16, frame: &Downstream) -> Vec<u8> {
     let body = match frame {
         Downstream::Begins { incarnation, after } => DownstreamV1::Begins { incarnation: *incarnation, after: *after },
         Downstream::Pulse(pulse) => DownstreamV1::Pulse(PulseV1 {
-            sequence: pulse.sequence,
+            told: pulse.told,
+            ahead: pulse.durable - pulse.told,
             clock: pulse.clock,
             echo: pulse.echo,
             facts: pulse.facts,
@@ -491,7 +496,8 @@ pub fn decode_downstream(frame: &[u8]) -> Result<Downstream, FrameError> {
         DownstreamV1::Compressed { after, up_to, clock, facts } => {
             Downstream::Page(page(after, up_to, clock, decompressed(&facts)?)?)
         }
-        DownstreamV1::Pulse(PulseV1 { sequence, clock, echo, facts, ready, relayed }) => {
+        DownstreamV1::Pulse(PulseV1 { told, ahead, clock, echo, facts, ready, relayed }) => {
+            let durable = told.saturating_add(ahead);
             if relayed.len() > ROSTER_MAX {
                 let rule = format!("must name at most {ROSTER_MAX} nodes");
                 return Err(FrameError::Field { field: "relayed", rule });
@@ -502,7 +508,7 @@ pub fn decode_downstream(frame: &[u8]) -> Result<Downstream, FrameError> {
                 sequence,
                 clock,
             });
-            Downstream::Pulse(Pulse { sequence, clock, echo, facts, ready, relayed: relayed.collect() })
+            Downstream::Pulse(Pulse { told, durable, clock, echo, facts, ready, relayed: relayed.collect() })
         }
     })
 }
