@@ -107,11 +107,14 @@ impl fmt::Debug for Cluster {
 #[derive(Debug)]
 pub struct ClusterTasks {
     tasks: JoinSet<()>,
+    cut: watch::Sender<bool>,
 }
 
 impl ClusterTasks {
     /// Ends all of them, and waits until they have let go of the store.
     pub async fn stop(mut self) {
+        // What tells a feed is no task of these; it ends with its connection.
+        self.cut.send_replace(true);
         self.tasks.shutdown().await;
     }
 }
@@ -135,7 +138,9 @@ impl Cluster {
             return Err(ClusterError::Unprotected { address });
         }
         let kept = Self::kept(&projections, &options.cluster)?;
-        let here = here(&options, &projections, address, kept.generation + 1);
+        // An older state of the data directory may have been put back: then the time is what makes it the later one.
+        let generation = (kept.generation + 1).max((wall_clock)().get() / 1_000_000_000);
+        let here = here(&options, &projections, address, generation);
         let roster = Roster::new(here, kept.roster);
         let (membership, inputs) = mpsc::channel(INPUTS_MAX);
         let context = Arc::new(Context {
@@ -168,7 +173,8 @@ impl Cluster {
         tasks.spawn(certificates::watch(Arc::clone(&context)));
         tasks.spawn(watch_clocks(Arc::clone(&context)));
         tasks.spawn(joining::run(Arc::clone(&context), kept.joined, !options.seeds.is_empty()));
-        Ok((Self { context }, ClusterTasks { tasks }))
+        let cut = context.cut.clone();
+        Ok((Self { context }, ClusterTasks { tasks, cut }))
     }
 
     fn kept(projections: &Projections, told: &ClusterName) -> Result<Kept, ClusterError> {

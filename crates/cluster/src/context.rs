@@ -90,11 +90,21 @@ impl Context {
     /// Takes over what another roster says.
     pub(crate) fn take_roster(&self, entries: impl IntoIterator<Item = RosterEntry>) {
         let here = self.node();
-        let mut is_gone = false;
-        let entries = entries.into_iter().inspect(|entry| is_gone |= entry.gone && entry.member.node == here);
+        let generation = self.roster.here().generation;
+        let (mut is_gone, mut later) = (false, None);
+        let entries = entries.into_iter().inspect(|entry| {
+            if entry.member.node == here {
+                is_gone |= entry.gone;
+                later = later.take().or((entry.member.generation > generation).then(|| entry.member.peer.clone()));
+            }
+        });
         self.roster.merge(entries);
         if is_gone {
             self.fence_gone();
+        }
+        // It was started later than this process, which still runs.
+        if let Some(other) = later {
+            self.fence_identity(&other);
         }
     }
 

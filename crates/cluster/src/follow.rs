@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::channel::Sender;
 use plimsoll_domain::id::NodeId;
-use plimsoll_domain::skew::RoundTrip;
+use plimsoll_domain::skew::{Offset, RoundTrip};
 use plimsoll_store::error::WriteError;
 use plimsoll_store::feed::Position;
 use plimsoll_store::receiving::Delivery;
@@ -187,7 +187,7 @@ impl<'a> Follower<'a> {
         let trip = pulse.echo.and_then(|echo| {
             RoundTrip { sent: echo.sent, received: echo.received, answered: pulse.clock, returned }.offset()
         });
-        self.context.roster.change(self.peer, |peer| {
+        self.context.roster.note(self.peer, |peer| {
             trip.into_iter().for_each(|offset| peer.clock.add(offset));
             let (facts, digest) = pulse.facts.or(peer.told.map(|told| (told.facts, told.digest))).unwrap_or_default();
             peer.told = Some(Told { sequence: pulse.durable, facts, digest, ready: pulse.ready });
@@ -196,8 +196,10 @@ impl<'a> Follower<'a> {
         self.relayed(&pulse.relayed).await?;
         self.skipped(pulse);
         self.pulses += 1;
-        if self.pulses <= ECHOES_FIRST || self.pulses.is_multiple_of(ECHO_EVERY) {
-            let sequence = self.context.roster.peer(self.peer, |peer| peer.taken.sequence).unwrap_or_default();
+        let is_apart = |offset: Offset| Duration::from_nanos(offset.nanos.unsigned_abs()) > self.context.drift_max / 2;
+        let (sequence, offset) =
+            self.context.roster.peer(self.peer, |peer| (peer.taken.sequence, peer.offset())).unwrap_or_default();
+        if self.pulses <= ECHOES_FIRST || self.pulses.is_multiple_of(ECHO_EVERY) || offset.is_some_and(is_apart) {
             self.tell(sequence).await?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use plimsoll_domain::id::NodeId;
 use plimsoll_domain::projection::Fingerprint;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep};
 
 use crate::anti_entropy::run_with;
 use crate::context::Context;
@@ -18,6 +18,10 @@ const ALONE_AFTER: Duration = Duration::from_secs(10);
 
 /// After the first peer is met the others have so long to be met too.
 const GATHERING: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether the node has caught up, and how often it is told how far it is.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+const TELL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Says when the node is ready. `joined` tells whether it was once; `has_seeds` whether it is to meet somebody.
 pub(crate) async fn run(context: Arc<Context>, joined: bool, has_seeds: bool) {
@@ -54,8 +58,8 @@ async fn compare(context: &Context) {
 }
 
 async fn catch_up(context: &Context, joined: bool) {
-    let mut changed = context.roster.watch();
-    let mut deadline = Instant::now() + ALONE_AFTER;
+    let mut told = Instant::now();
+    let deadline = Instant::now() + ALONE_AFTER;
     // What each had when it was met.
     let mut had: BTreeMap<NodeId, u64> = BTreeMap::new();
     let mut gathered = None;
@@ -74,16 +78,15 @@ async fn catch_up(context: &Context, joined: bool) {
             if missing == 0 && Instant::now() >= until {
                 return;
             }
-            deadline = if missing == 0 { until } else { Instant::now() + ALONE_AFTER };
         }
-        match timeout_at(deadline, changed.changed()).await {
-            Ok(_) => {}
-            Err(_) if had.is_empty() => {
-                tracing::warn!(joined, "no peer answers; the node goes on alone");
-                return;
-            }
-            Err(_) if missing > 0 => tracing::info!(missing, of = facts, "catching up with the peers"),
-            Err(_) => {}
+        if had.is_empty() && Instant::now() >= deadline {
+            tracing::warn!(joined, "no peer answers; the node goes on alone");
+            return;
         }
+        if missing > 0 && told.elapsed() >= TELL_INTERVAL {
+            told = Instant::now();
+            tracing::info!(missing, of = facts, "catching up with the peers");
+        }
+        sleep(LOOK_INTERVAL).await;
     }
 }

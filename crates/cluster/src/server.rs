@@ -12,8 +12,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use plimsoll_domain::id::NodeId;
 use plimsoll_wire::peer::v1::{
-    Welcome, decode_ask_refs, decode_ask_token, decode_datagrams, decode_follow, decode_hello, decode_question,
-    decode_roster, encode_datagrams, encode_roster, encode_token, encode_welcome,
+    Refusal, Welcome, decode_ask_refs, decode_ask_token, decode_datagrams, decode_follow, decode_hello,
+    decode_question, decode_roster, encode_datagrams, encode_roster, encode_token, encode_welcome,
 };
 use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError, Frames};
 use tokio::sync::{Semaphore, oneshot};
@@ -164,8 +164,13 @@ async fn hello(context: &Context, caller: &Caller, body: Incoming) -> Result<Bod
     let hello = decode_hello(&frame_of(body).await?)?;
     let welcome = match context.meet(&hello) {
         Err(refusal) => {
-            context.counters.callers_refused.add(1);
-            tracing::warn!(peer = %hello.member.node, address = hello.member.peer, "a caller was turned away: {}", Told(&refusal));
+            if refusal == Refusal::Yourself {
+                tracing::debug!("this node has called itself");
+            } else {
+                context.counters.callers_refused.add(1);
+                let (peer, address) = (hello.member.node, &hello.member.peer);
+                tracing::warn!(%peer, address, "a caller was turned away: {}", Told(&refusal));
+            }
             Welcome::Refused(refusal)
         }
         Ok(version) => {

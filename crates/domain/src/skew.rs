@@ -11,6 +11,10 @@ use std::time::Duration;
 /// How many readings are kept: NTP's clock filter keeps as many (RFC 5905, section 10).
 const READINGS_MAX: usize = 8;
 
+/// By how much clocks that nobody sets may drift apart between the first and the last of the readings kept: a hundred
+/// millionths, for a few minutes.
+const WANDER_MAX: Duration = Duration::from_millis(25);
+
 /// How many peers' clocks it takes to judge one's own: of two clocks that differ nobody can say which is wrong.
 pub const JUDGES_MIN: usize = 2;
 
@@ -55,8 +59,11 @@ pub struct ClockFilter {
 }
 
 impl ClockFilter {
-    /// Takes a reading.
+    /// Takes a reading. One that contradicts the one believed tells that a clock was set: what was read before is forgotten.
     pub fn add(&mut self, offset: Offset) {
+        if self.best().is_some_and(|best| contradict(best, offset)) {
+            self.readings.clear();
+        }
         if self.readings.len() == READINGS_MAX {
             self.readings.pop_front();
         }
@@ -68,6 +75,12 @@ impl ClockFilter {
     pub fn best(&self) -> Option<Offset> {
         self.readings.iter().rev().min_by_key(|offset| offset.error).copied()
     }
+}
+
+/// Whether two readings cannot both have been right of clocks that were left alone.
+fn contradict(one: Offset, other: Offset) -> bool {
+    let apart = Duration::from_nanos(one.nanos.abs_diff(other.nanos));
+    apart > one.error + other.error + WANDER_MAX
 }
 
 /// How far the clocks of one's peers are ahead of one's own, in the median; of an even number the nearer of the two in the
@@ -162,5 +175,16 @@ mod tests {
             filter.add(reading(9, 20));
         }
         assert_eq!(filter.best(), Some(reading(9, 20)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_believed_at_once() {
+        let reading = |nanos, millis| Offset { nanos, error: Duration::from_millis(millis) };
+        let mut filter = ClockFilter::default();
+        filter.add(reading(30_000_000_000, 1));
+        filter.add(reading(40_000_000, 50));
+        assert_eq!(filter.best(), Some(reading(40_000_000, 50)));
+        filter.add(reading(10_000_000, 20));
+        assert_eq!(filter.best(), Some(reading(10_000_000, 20)));
     }
 }

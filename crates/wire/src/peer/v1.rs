@@ -10,7 +10,7 @@ use plimsoll_domain::id::{ArtifactId, ClusterName, NodeId, Region, TenantId};
 use plimsoll_domain::projection::Token;
 use serde::{Deserialize, Serialize};
 
-use super::{FrameError, NEWEST, decode, encode};
+use super::{Blob, FrameError, NEWEST, decode, encode};
 
 pub use reconcile::{ANSWER_BYTES_MAX, decode_answer, decode_question, encode_answer, encode_question};
 
@@ -51,7 +51,7 @@ pub struct Member {
     pub node: NodeId,
     /// The incarnation of its data directory.
     pub incarnation: u64,
-    /// How often its data directory has been started.
+    /// Greater each time its data directory is started.
     pub generation: u64,
     /// Where it is.
     pub region: Region,
@@ -264,7 +264,7 @@ struct FollowV1 {
 }
 
 /// Sequences are differences, each from the one before.
-type FactsV1 = Vec<(u64, Vec<u8>)>;
+type FactsV1 = Vec<(u64, Blob)>;
 
 #[derive(Serialize, Deserialize)]
 struct PulseV1 {
@@ -296,7 +296,7 @@ enum DownstreamV1 {
         after: u64,
         up_to: u64,
         clock: u64,
-        facts: Vec<u8>,
+        facts: Blob,
     },
 }
 
@@ -473,13 +473,13 @@ fn page_body(version: u16, page: &Page) -> DownstreamV1 {
     let mut before = after;
     let facts: FactsV1 = facts
         .iter()
-        .map(|(sequence, fact)| (sequence - std::mem::replace(&mut before, *sequence), fact.clone()))
+        .map(|(sequence, fact)| (sequence - std::mem::replace(&mut before, *sequence), Blob(fact.clone())))
         .collect();
     if version >= 2 {
         let plain = super::encode_bare(&facts);
         let compressed = lz4_flex::compress_prepend_size(&plain);
         if compressed.len() < plain.len() {
-            return DownstreamV1::Compressed { after, up_to, clock, facts: compressed };
+            return DownstreamV1::Compressed { after, up_to, clock, facts: Blob(compressed) };
         }
     }
     DownstreamV1::Page { after, up_to, clock, facts }
@@ -494,7 +494,7 @@ pub fn decode_downstream(frame: &[u8]) -> Result<Downstream, FrameError> {
         DownstreamV1::Begins { incarnation, after } => Downstream::Begins { incarnation, after },
         DownstreamV1::Page { after, up_to, clock, facts } => Downstream::Page(page(after, up_to, clock, facts)?),
         DownstreamV1::Compressed { after, up_to, clock, facts } => {
-            Downstream::Page(page(after, up_to, clock, decompressed(&facts)?)?)
+            Downstream::Page(page(after, up_to, clock, decompressed(&facts.0)?)?)
         }
         DownstreamV1::Pulse(PulseV1 { told, ahead, clock, echo, facts, ready, relayed }) => {
             let durable = told.saturating_add(ahead);
@@ -531,7 +531,7 @@ fn decompressed<Body: serde::de::DeserializeOwned>(compressed: &[u8]) -> Result<
 fn page(after: u64, up_to: u64, clock: u64, facts: FactsV1) -> Result<Page, FrameError> {
     let order = || FrameError::Field { field: "facts", rule: "must be in order, up to the page's end".to_owned() };
     let mut before = after;
-    let facts = facts.into_iter().map(|(difference, fact)| {
+    let facts = facts.into_iter().map(|(difference, Blob(fact))| {
         if difference == 0 {
             return Err(order());
         }
@@ -564,7 +564,7 @@ pub fn decode_upstream(frame: &[u8]) -> Result<Upstream, FrameError> {
 pub struct Kept {
     /// The cluster its data directory is of.
     pub cluster: ClusterName,
-    /// How often the directory has been started.
+    /// Of the latest start: greater each time.
     pub generation: u64,
     /// Whether it has had all its peers had when it joined.
     pub joined: bool,
@@ -686,7 +686,7 @@ pub type BareFacts = Vec<Vec<u8>>;
 /// Writes facts, with their length.
 #[must_use]
 pub fn encode_facts(facts: &BareFacts) -> Vec<u8> {
-    encode(FIRST, facts)
+    encode_blobs(facts)
 }
 
 /// Reads facts.
@@ -694,7 +694,7 @@ pub fn encode_facts(facts: &BareFacts) -> Vec<u8> {
 /// # Errors
 /// [`FrameError`].
 pub fn decode_facts(frame: &[u8]) -> Result<BareFacts, FrameError> {
-    decode(FIRST, frame)
+    decode_blobs(frame)
 }
 
 /// Datagrams of the membership protocol, each opaque here.
@@ -703,7 +703,7 @@ pub type Datagrams = Vec<Vec<u8>>;
 /// Writes datagrams, with their length.
 #[must_use]
 pub fn encode_datagrams(datagrams: &Datagrams) -> Vec<u8> {
-    encode(FIRST, datagrams)
+    encode_blobs(datagrams)
 }
 
 /// Reads datagrams.
@@ -711,7 +711,17 @@ pub fn encode_datagrams(datagrams: &Datagrams) -> Vec<u8> {
 /// # Errors
 /// [`FrameError`].
 pub fn decode_datagrams(frame: &[u8]) -> Result<Datagrams, FrameError> {
-    decode(FIRST, frame)
+    decode_blobs(frame)
+}
+
+fn encode_blobs(blobs: &[Vec<u8>]) -> Vec<u8> {
+    let blobs: Vec<Blob> = blobs.iter().cloned().map(Blob).collect();
+    encode(FIRST, &blobs)
+}
+
+fn decode_blobs(frame: &[u8]) -> Result<Vec<Vec<u8>>, FrameError> {
+    let blobs: Vec<Blob> = decode(FIRST, frame)?;
+    Ok(blobs.into_iter().map(|Blob(bytes)| bytes).collect())
 }
 
 /// The versions of the conversation this software speaks.

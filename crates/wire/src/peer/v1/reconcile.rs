@@ -4,7 +4,7 @@ use plimsoll_domain::projection::reconcile::{Answer, Question, Range};
 use plimsoll_domain::projection::{FactKey, Fingerprint};
 use serde::{Deserialize, Serialize};
 
-use super::super::{FRAME_BYTES_MAX, FrameError, decode, encode};
+use super::super::{Blob, FRAME_BYTES_MAX, FrameError, decode, encode};
 use super::FIRST;
 use crate::record::v1::{StoredFact, decode_fact, encode_fact};
 
@@ -25,7 +25,7 @@ enum AnswerV1 {
     Children(Vec<[FingerprintV1; Range::CHILDREN]>),
     /// The facts as stored records, one after another with their lengths, compressed by LZ4 after their length in all.
     Facts {
-        facts: Vec<u8>,
+        facts: Blob,
         next: Option<[u8; FactKey::BYTES]>,
     },
 }
@@ -74,9 +74,9 @@ pub fn encode_answer(answer: &Answer) -> Vec<u8> {
             children.iter().map(|children| children.map(|Fingerprint { sum, count }| (sum, count))).collect(),
         ),
         Answer::Facts { facts, next } => {
-            let records: Vec<Vec<u8>> = facts.iter().map(|(tenant, fact)| encode_fact(tenant, fact)).collect();
+            let records: Vec<Blob> = facts.iter().map(|(tenant, fact)| Blob(encode_fact(tenant, fact))).collect();
             let facts = lz4_flex::compress_prepend_size(&super::super::encode_bare(&records));
-            AnswerV1::Facts { facts, next: next.map(FactKey::bytes) }
+            AnswerV1::Facts { facts: Blob(facts), next: next.map(FactKey::bytes) }
         }
     };
     encode(FIRST, &body)
@@ -93,10 +93,10 @@ pub fn decode_answer(frame: &[u8]) -> Result<Answer, FrameError> {
             Answer::Children(children.into_iter().map(|children| children.map(fingerprint)).collect())
         }
         AnswerV1::Facts { facts, next } => {
-            let records: Vec<Vec<u8>> = super::decompressed(&facts)?;
+            let records: Vec<Blob> = super::decompressed(&facts.0)?;
             let broken =
                 |error: crate::record::RecordError| FrameError::Field { field: "facts", rule: error.to_string() };
-            let read = |record: Vec<u8>| {
+            let read = |Blob(record): Blob| {
                 let StoredFact { tenant, fact } = decode_fact(&record).map_err(broken)?;
                 Ok((tenant, fact))
             };
