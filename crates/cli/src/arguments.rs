@@ -242,6 +242,41 @@ Example:
         #[arg(long, value_name = "TOKEN")]
         if_match: Option<String>,
     },
+    /// Show a node and its cluster, as the node sees it
+    ///
+    /// One line for the node, then one for each other member: how much of it is not here yet and how old what is here
+    /// is, how far its clock is ahead, and whether its data is equal. It says so every few seconds, so while writes come
+    /// in, data differs for a moment. The token needs the scope admin.
+    #[command(after_help = "\
+Examples:
+  $ plimsoll status --watch
+  $ plimsoll --output json status | jq -r '.members[] | select(.state != \"alive\") | .node_id'")]
+    Status {
+        /// Again every second, until Ctrl-C. As JSON, one object a line.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// List the members of the cluster, and where they are reached
+    ///
+    /// The token needs the scope admin.
+    Members,
+    /// Let a node leave its cluster for good
+    ///
+    /// It takes no writes any more, waits until another member has all that it has, and tells the others. Then stop it.
+    /// It may come back only as a new node, with an empty data directory. The token needs the scope admin.
+    #[command(after_help = "\
+Example:
+  $ plimsoll --url http://lima.example:7171 leave")]
+    Leave,
+    /// Forget a member that will not come back
+    ///
+    /// It is not asked or waited for any more, by any member, and what only it had is lost. It may return only as a new
+    /// node. The token needs the scope admin.
+    Forget {
+        /// The member, as `plimsoll members` shows it.
+        #[arg(value_name = "NODE")]
+        node_id: String,
+    },
 }
 
 /// What `post` takes.
