@@ -128,13 +128,15 @@ Example:
   $ plimsoll migrate --data-dir /var/lib/plimsoll --dry-run
   would go from format 1 to 2: 120000 facts to read, 3 rows to write")]
     Migrate(MigrateArguments),
-    /// Start a node on this machine and see what it does
+    /// Start a cluster on this machine and see what it does
     ///
-    /// It takes a real trace, shows a transition, a retry, a refusal and a cursor with their answers, and stays up until
-    /// Ctrl-C.
+    /// Three nodes in three regions take a real trace, each a part of it. It shows a transition, a retry, a refusal and a
+    /// cursor with their answers, what each node has of it, and how a node that was cut off becomes equal to the others
+    /// again. It stays up until Ctrl-C.
     #[command(after_help = "\
 Examples:
   $ plimsoll dev
+  $ plimsoll dev --nodes 1
   $ plimsoll dev --data-dir ./plimsoll-dev --engine redb")]
     Dev(DevArguments),
     /// Make the certificates by which nodes know one another, and look at them
