@@ -1,5 +1,6 @@
 //! The commands, as a shell or a script runs them.
 
+mod cluster;
 mod dev;
 mod import;
 
@@ -193,7 +194,7 @@ fn completions_are_a_script() {
     let script = run(NOWHERE, &["completions", "bash"]);
     assert_eq!(script.code, 0);
     assert!(script.answers.contains("complete -F _plimsoll"));
-    for name in ["serve", "post", "import", "watch", "migrate"] {
+    for name in ["serve", "post", "import", "watch", "status", "leave", "migrate"] {
         assert!(script.answers.contains(name), "{name}");
     }
 }

@@ -128,13 +128,15 @@ Example:
   $ plimsoll migrate --data-dir /var/lib/plimsoll --dry-run
   would go from format 1 to 2: 120000 facts to read, 3 rows to write")]
     Migrate(MigrateArguments),
-    /// Start a node on this machine and see what it does
+    /// Start a cluster on this machine and see what it does
     ///
-    /// It takes a real trace, shows a transition, a retry, a refusal and a cursor with their answers, and stays up until
-    /// Ctrl-C.
+    /// Three nodes in three regions take a real trace, each a part of it. It shows a transition, a retry, a refusal and a
+    /// cursor with their answers, what each node has of it, and how a node that was cut off becomes equal to the others
+    /// again. It stays up until Ctrl-C.
     #[command(after_help = "\
 Examples:
   $ plimsoll dev
+  $ plimsoll dev --nodes 1
   $ plimsoll dev --data-dir ./plimsoll-dev --engine redb")]
     Dev(DevArguments),
     /// Make the certificates by which nodes know one another, and look at them
@@ -241,6 +243,41 @@ Example:
         /// Retire only if this is still the artifact's token on the node. Then it is safe to repeat.
         #[arg(long, value_name = "TOKEN")]
         if_match: Option<String>,
+    },
+    /// Show a node and its cluster, as the node sees it
+    ///
+    /// One line for the node, then one for each other member: how much of it is not here yet and how old what is here
+    /// is, how far its clock is ahead, and whether its data is equal. It says so every few seconds, so while writes come
+    /// in, data differs for a moment. The token needs the scope admin.
+    #[command(after_help = "\
+Examples:
+  $ plimsoll status --watch
+  $ plimsoll --output json status | jq -r '.members[] | select(.state != \"alive\") | .node_id'")]
+    Status {
+        /// Again every second, until Ctrl-C. As JSON, one object a line.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// List the members of the cluster, and where they are reached
+    ///
+    /// The token needs the scope admin.
+    Members,
+    /// Let a node leave its cluster for good
+    ///
+    /// It takes no writes any more, waits until another member has all that it has, and tells the others. Then stop it.
+    /// It may come back only as a new node, with an empty data directory. The token needs the scope admin.
+    #[command(after_help = "\
+Example:
+  $ plimsoll --url http://lima.example:7171 leave")]
+    Leave,
+    /// Forget a member that will not come back
+    ///
+    /// It is not asked or waited for any more, by any member, and what only it had is lost. It may return only as a new
+    /// node. The token needs the scope admin.
+    Forget {
+        /// The member, as `plimsoll members` shows it.
+        #[arg(value_name = "NODE")]
+        node_id: String,
     },
 }
 

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod cluster;
 mod post;
 mod read;
 #[cfg(test)]
@@ -80,6 +81,10 @@ pub(crate) async fn ask(
         DataCommand::Delete { artifact_id, if_match } => {
             delete(client, artifact_id, if_match.as_deref(), printer).await
         }
+        DataCommand::Status { watch } => cluster::status(client, *watch, printer).await,
+        DataCommand::Members => cluster::members(client, printer).await,
+        DataCommand::Leave => cluster::leave(client, printer).await,
+        DataCommand::Forget { node_id } => cluster::forget(client, node_id, printer).await,
     }
 }
 

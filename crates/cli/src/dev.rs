@@ -1,76 +1,77 @@
-//! `plimsoll dev`: a working node on this machine, and the main job shown on a real trace.
+//! `plimsoll dev`: a cluster on this machine, and the main job shown on a real trace.
+
+mod nodes;
+mod show;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use clap::Args;
-use plimsoll_client::wire::http::v1::{PostTransition, ProducedRef};
-use plimsoll_client::{Client, CursorQuery, CursorState, PostOptions, Posted};
+use futures_util::future::{join_all, select_all};
 use plimsoll_node::EngineKind;
-use plimsoll_node::config::{Config, LogFormat, Sources};
-use plimsoll_node::environment::Environment;
-use plimsoll_node::node::{Node, RunningNode};
-use serde_json::{Value, json};
+use plimsoll_node::config::LogFormat;
+use plimsoll_node::node::{RunningNode, StopError};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
 use crate::printer::Printer;
-use crate::serve::{Signals, failed, failure, stop};
+use crate::serve::{Signals, failed, stop};
 use crate::telemetry;
 
-/// 848 transitions of a real repository's pull requests, in time order.
-const TRACE: &str = include_str!("../data/submitqueue.ndjson");
+use nodes::Site;
+use show::Stage;
 
-/// Where a node listens if nobody says otherwise, as `plimsoll serve` does.
-const USUAL_ADDRESS: &str = "127.0.0.1:7171";
-
-const TENANT: &str = "dev";
-const SECRET: &str = "dev-token";
-
-/// The artifact the show is about.
-const ARTIFACT: &str = "spec-login-flow";
+/// That a node is cut off is part of the show, so what its peers say of it is none of the log.
+const LOG: &str = "warn,plimsoll_cluster=error";
 
 /// What `dev` takes.
 #[derive(Debug, Args)]
 pub(crate) struct DevArguments {
-    /// Keep the data here, and find it again next time. Without it, the data goes when the node stops.
+    /// How many nodes, each in a region of its own, 1 to 9.
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: u8,
+    /// Keep the data here, a folder for each node, and find it again next time; a folder that holds the data of a single
+    /// node goes on as the first one's. Without it, the data goes when the nodes stop.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where to listen, on this machine only. Without it, 127.0.0.1:7171, or any free port if that one is taken.
+    /// Where the first node listens, on this machine only; the others on the ports that follow, or any that are free.
+    /// Without it, 127.0.0.1:7171, or any free port if that one is taken.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// The engine of a new data directory: fjall, redb or sled.
+    /// The engine of new data directories: fjall, redb or sled.
     #[arg(long, value_name = "NAME", value_parser = |text: &str| text.parse::<EngineKind>())]
     engine: Option<EngineKind>,
 }
 
-/// Starts the node, shows the main job, and stays up until it is told to stop.
+/// Starts the nodes, shows the main job, and stays up until it is told to stop.
 pub(crate) fn dev(arguments: &DevArguments, printer: &mut Printer) -> Result<(), Failure> {
     check_listen(arguments.listen)?;
     let runtime = Runtime::new().context("cannot start the runtime")?;
-    let telemetry = telemetry::begin(EnvFilter::new("warn"), LogFormat::Text, runtime.handle())?;
+    let telemetry = telemetry::begin(EnvFilter::new(LOG), LogFormat::Text, runtime.handle())?;
     let shown = runtime.block_on(async {
         let mut signals = Signals::new().context("cannot take signals")?;
-        let (mut node, _temporary) = start(arguments).await?;
-        let (url, place) = (format!("http://{}", node.local_addr()), place(arguments));
-        // To be told to stop is to have done well, also in the middle of the show.
-        let result = tokio::select! {
-            biased;
-            _ = signals.next() => Ok(()),
-            () = node.ended() => Err(failed()),
-            failure = show_and_stay(&url, &place, printer) => Err(failure),
+        let data = Data::of(arguments)?;
+        let mut running = Vec::new();
+        let result = match nodes::start(arguments, data.folder(), &mut running).await {
+            // To be told to stop is to have done well, also in the middle of the show.
+            Ok(sites) => tokio::select! {
+                biased;
+                _ = signals.next() => Ok(()),
+                () = ended(&mut running) => Err(failed()),
+                failure = show_and_stay(sites, &data, printer) => Err(failure),
+            },
+            Err(failure) => Err(failure),
         };
-        stop(node, &mut signals).await.and(result)
+        stop(stop_all(running), &mut signals).await.and(result)
     });
     telemetry.end();
     shown
 }
 
-/// The secret is printed in every copy of the program, so nobody else may reach the node.
+/// The secret is printed in every copy of the program, so nobody else may reach the nodes.
 fn check_listen(listen: Option<SocketAddr>) -> Result<(), Failure> {
     match listen {
         Some(address) if !address.ip().to_canonical().is_loopback() => Err(Failure::Config {
@@ -83,168 +84,52 @@ fn check_listen(listen: Option<SocketAddr>) -> Result<(), Failure> {
     }
 }
 
+/// Where the nodes keep what they have.
+enum Data {
+    /// A folder of the user's.
+    Kept(PathBuf),
+    /// A folder that goes with it.
+    Temporary(TempDir),
+}
+
+impl Data {
+    fn of(arguments: &DevArguments) -> Result<Self, Failure> {
+        Ok(match &arguments.data_dir {
+            Some(folder) => Self::Kept(folder.clone()),
+            None => Self::Temporary(TempDir::with_prefix("plimsoll-dev-").context("cannot make a temporary folder")?),
+        })
+    }
+
+    fn folder(&self) -> &Path {
+        match self {
+            Self::Kept(folder) => folder,
+            Self::Temporary(folder) => folder.path(),
+        }
+    }
+
+    /// What it is called.
+    fn name(&self) -> String {
+        match self {
+            Self::Kept(folder) => folder.display().to_string(),
+            Self::Temporary(_) => "a temporary folder".to_owned(),
+        }
+    }
+}
+
+/// Waits until a node has ended by itself.
+async fn ended(running: &mut [RunningNode]) {
+    select_all(running.iter_mut().map(|node| Box::pin(node.ended()))).await;
+}
+
+async fn stop_all(running: Vec<RunningNode>) -> Result<(), StopError> {
+    join_all(running.into_iter().map(RunningNode::stop)).await.into_iter().collect()
+}
+
 /// Shows the main job; gives back why that failed, or else nothing, ever.
-async fn show_and_stay(url: &str, place: &str, printer: &mut Printer) -> Failure {
-    match show(url, place, printer).await {
+async fn show_and_stay(sites: Vec<Site>, data: &Data, printer: &mut Printer) -> Failure {
+    match Stage::new(sites, printer).play(&data.name()).await {
         Ok(()) => std::future::pending().await,
         Err(failure) => failure,
-    }
-}
-
-async fn show(url: &str, place: &str, printer: &mut Printer) -> Result<(), Failure> {
-    let client = Client::builder(url).token(SECRET).build()?;
-    let mut stage = Stage { client, printer };
-    let serving = json!({"url": url, "token": SECRET, "data": place});
-    stage.say(&serving, || format!("A node serves at {url}, with its store in {place}.\n"))?;
-    stage.import().await?;
-    stage.show().await?;
-    stage.leave_open(url)
-}
-
-fn place(arguments: &DevArguments) -> String {
-    match &arguments.data_dir {
-        Some(folder) => folder.display().to_string(),
-        None => "a temporary folder".to_owned(),
-    }
-}
-
-/// A node, and the folder of its data if that is to go with it.
-async fn start(arguments: &DevArguments) -> Result<(RunningNode, Option<TempDir>), Failure> {
-    let (folder, temporary) = match &arguments.data_dir {
-        Some(folder) => (folder.clone(), None),
-        None => {
-            let temporary = TempDir::with_prefix("plimsoll-dev-").context("cannot make a temporary folder")?;
-            (temporary.path().to_path_buf(), Some(temporary))
-        }
-    };
-    let listen = match arguments.listen {
-        Some(address) => address.to_string(),
-        None if std::net::TcpListener::bind(USUAL_ADDRESS).is_ok() => USUAL_ADDRESS.to_owned(),
-        None => "127.0.0.1:0".to_owned(),
-    };
-    let mut flags = vec![
-        ("data_dir", folder.display().to_string()),
-        ("listen", listen),
-        ("tokens", format!("{TENANT}:{SECRET}:read+write+admin")),
-    ];
-    flags.extend(arguments.engine.map(|engine| ("engine", engine.to_string())));
-    let config = Config::load(&Sources { flags, ..Sources::default() })
-        .map_err(|error| Failure::Config { detail: error.to_string() })?;
-    let started = async { Node::start(config.node_options(), Environment::real(&config).await?).await };
-    let node = started.await.map_err(|error| failure(&error))?;
-    Ok((node, temporary))
-}
-
-/// Shows what a client does and is told, with a real client and a real node.
-struct Stage<'a> {
-    client: Client,
-    printer: &'a mut Printer,
-}
-
-impl Stage<'_> {
-    fn say(&mut self, value: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        self.printer.answer(value, text)?;
-        self.printer.flush()
-    }
-
-    fn tell(&mut self, title: &str, status: u16, body: &Value) -> Result<(), Failure> {
-        let pretty = serde_json::to_string_pretty(body).context("an answer cannot be written as JSON")?;
-        let value = json!({"shows": title, "status": status, "body": body});
-        self.say(&value, || format!("{title}\n  {status}\n  {}\n", pretty.replace('\n', "\n  ")))
-    }
-
-    async fn import(&mut self) -> Result<(), Failure> {
-        let lines: Vec<Bytes> = TRACE.lines().map(|line| Bytes::from_static(line.as_bytes())).collect();
-        let answers = self
-            .client
-            .post_batch(&lines)
-            .await
-            .map_err(|failure| Failure::Request { tried: "import the trace".to_owned(), error: failure.error })?;
-        let with = |status: u16| answers.iter().filter(|answer| answer.status == status).count();
-        let (accepted, repeated) = (with(201), with(200));
-        self.say(&json!({"imported": {"accepted": accepted, "repeated": repeated}}), || {
-            format!(
-                "Imported a real trace, the pull requests of uber/submitqueue: {accepted} transitions accepted, \
-                 {repeated} known already.\n"
-            )
-        })
-    }
-
-    async fn show(&mut self) -> Result<(), Failure> {
-        let opened = self.opening().await?;
-        let title =
-            "1. A transition: smugglr says that a spec went into review, and that its pull request is being opened.";
-        self.post(title, &opened).await?;
-        self.post("2. The same again, as a retry whose first answer was lost: nothing changes.", &opened).await?;
-        let unknown = PostTransition {
-            transition_id: format!("{}-unknown", opened.transition_id),
-            produced_refs: vec![ProducedRef::Resolved {
-                target_repo: "acme/web".to_owned(),
-                idempotency_key: "nobody-opened-this".to_owned(),
-                number: 96,
-                url: "https://forge.example/acme/web/pull/96".to_owned(),
-                created_at: "2026-04-22T18:04:11Z".to_owned(),
-            }],
-            ..opened
-        };
-        self.post("3. A resolved ref under a key that nobody opened: refused.", &unknown).await?;
-        if let Some(cursor) = self.cursor(ARTIFACT).await? {
-            self.tell("4. The cursor: ctrl asks whether what it shows is stale.", 200, &cursor)?;
-        }
-        Ok(())
-    }
-
-    /// A transition that this store has not seen: a kept data directory has seen those of earlier shows.
-    async fn opening(&self) -> Result<PostTransition, Failure> {
-        let before = self.cursor(ARTIFACT).await?;
-        let after = before.as_ref().and_then(|cursor| cursor["committed_version"].as_str()).map(str::to_owned);
-        let show = after.as_deref().map_or("first", |token| &token[..29]);
-        Ok(PostTransition {
-            artifact_id: ARTIFACT.to_owned(),
-            transition_id: format!("show-{show}"),
-            status: "in_review".to_owned(),
-            produced_refs: vec![ProducedRef::Pending {
-                target_repo: "acme/web".to_owned(),
-                idempotency_key: format!("open-{show}"),
-            }],
-            committed_version: after,
-        })
-    }
-
-    async fn cursor(&self, artifact: &str) -> Result<Option<Value>, Failure> {
-        match self.client.cursor(artifact, &CursorQuery::default()).await {
-            Ok(CursorState::Current(cursor)) => Ok(Some(json!(cursor))),
-            Ok(_) => Ok(None),
-            Err(error) if error.problem().is_some_and(|problem| problem.status == 404) => Ok(None),
-            Err(error) => Err(Failure::Request { tried: format!("read the cursor of {artifact}"), error }),
-        }
-    }
-
-    async fn post(&mut self, title: &str, transition: &PostTransition) -> Result<(), Failure> {
-        match self.client.post_transition(transition, &PostOptions::default()).await {
-            Ok(Posted::Accepted(body)) => self.tell(title, 201, &json!(body)),
-            Ok(Posted::Repeated(body)) => self.tell(title, 200, &json!(body)),
-            Err(error) => match error.problem() {
-                Some(problem) => self.tell(title, problem.status, &json!(problem)),
-                None => Err(Failure::Request { tried: "post a transition".to_owned(), error }),
-            },
-        }
-    }
-
-    fn leave_open(&mut self, url: &str) -> Result<(), Failure> {
-        let authorization = format!("-H 'Authorization: Bearer {SECRET}'");
-        let tries = [
-            format!("curl {authorization} {url}/projections/{ARTIFACT}/cursor"),
-            format!("curl {authorization} '{url}/projections?status=in_review&limit=3'"),
-            format!("curl {authorization} -N {url}/projections/changes"),
-        ];
-        let value = json!({"url": url, "token": SECRET, "docs": format!("{url}/docs"), "try": tries});
-        self.say(&value, || {
-            format!(
-                "The node stays up until Ctrl-C.\n\n  url    {url}\n  token  {SECRET}\n  docs   {url}/docs\n\nTry:\n\n  {}\n",
-                tries.join("\n\n  ")
-            )
-        })
     }
 }
 

@@ -77,6 +77,7 @@ mod tests {
                 Kind::UnknownPendingRef
                 | Kind::TransitionConflict
                 | Kind::ResolvedRefConflict
+                | Kind::MemberConnected
                 | Kind::ProjectionMoved => Exit::Conflict,
                 Kind::SlowBody
                 | Kind::RateLimited

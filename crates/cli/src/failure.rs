@@ -173,7 +173,12 @@ fn hints(error: &Error) -> Vec<&'static str> {
         Some(Kind::PositionGone) => {
             hints.push("Read the state anew (plimsoll list --all), then watch without --from.");
         }
-        Some(Kind::UnderReplicated) => hints.push("Without --ack it need not be on other members first."),
+        Some(Kind::UnderReplicated) if error.outcome() == Outcome::Applied => {
+            hints.push("Without --ack it need not be on other members first.");
+        }
+        Some(Kind::UnderReplicated) => hints.push("See which members it reaches: plimsoll status"),
+        Some(Kind::NoSuchMember) => hints.push("See who is a member: plimsoll members"),
+        Some(Kind::MemberConnected) => hints.push("Let it leave by itself (plimsoll leave), or stop it first."),
         Some(Kind::NotYetReplicated) => hints.push("Wait longer: --wait takes up to 60 seconds."),
         _ if error.is_transient() => hints.push("The same command may succeed later."),
         _ => {}

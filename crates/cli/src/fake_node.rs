@@ -26,7 +26,8 @@ use crate::exit::Exit;
 use crate::printer::Printer;
 
 /// Accepts transitions; refuses the status `bad` (422) and the status `taken` (409). With one that names a passing
-/// problem (`rate-limited`, `overloaded`, `disk-full`) it ends a batch, as long as it is busy.
+/// problem (`rate-limited`, `overloaded`, `disk-full`) it ends a batch, as long as it is busy. So long it cannot leave
+/// its cluster either.
 pub(crate) struct FakeNode {
     node_id: &'static str,
     pub(crate) is_busy: AtomicBool,
@@ -36,6 +37,8 @@ pub(crate) struct FakeNode {
     transitions: Mutex<BTreeMap<String, PostTransition>>,
     /// How many requests are answered before every one is 401.
     pub(crate) requests_left: Mutex<Option<u32>>,
+    /// The token is one that may not do what operators do.
+    pub(crate) is_forbidden: AtomicBool,
     pub(crate) requests: Mutex<Vec<String>>,
 }
 
@@ -63,6 +66,7 @@ impl FakeNode {
             is_down: AtomicBool::new(false),
             transitions: Mutex::default(),
             requests_left: Mutex::default(),
+            is_forbidden: AtomicBool::new(false),
             requests: Mutex::default(),
         })
     }
@@ -143,7 +147,7 @@ impl FakeNode {
             }
             *left -= 1;
         }
-        let (status, text) = match (head.method, path.as_str()) {
+        let (status, text) = match (head.method.clone(), path.as_str()) {
             (Method::POST, "/projections/transitions/batch") => {
                 let mut answers = String::new();
                 for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -166,6 +170,7 @@ impl FakeNode {
                 return Ok(answer.body(Full::from(stream)).unwrap());
             }
             (Method::DELETE, "/projections/a") => (204, String::new()),
+            (_, path) if path.starts_with("/cluster") => self.cluster(&head.method, path),
             (Method::GET, "/projections") => {
                 let items = [json!({"artifact_id": "a", "status": "s", "transition_id": "t", "committed_version": "v",
                     "updated_at": "u"})];
@@ -175,6 +180,35 @@ impl FakeNode {
             _ => (404, json!(Problem::new(Kind::NotProjected, "nothing here\u{1b}[2J")).to_string()),
         };
         Ok(answer(status, text))
+    }
+
+    /// It is in a cluster with the member `00000000000000b0`, which is connected, and `00000000000000d0`, which is not.
+    fn cluster(&self, method: &Method, path: &str) -> (u16, String) {
+        let problem = |kind: Kind| (kind.status(), json!(Problem::new(kind, "refused")).to_string());
+        let member = |node_id: &str, state: &str, digest: Option<&str>| {
+            json!({"node_id": node_id, "region": "us", "state": state, "http": "b:7171", "peer": "b:7172",
+                "version": "0", "connected": state == "alive", "lag_facts": 0, "lag_ms": 5, "clock_offset_ms": 1,
+                "last_seen": null, "facts": 7, "digest": digest, "trouble": null})
+        };
+        let members = [member("00000000000000b0", "alive", Some("d")), member("00000000000000d0", "down", None)];
+        match (method, path) {
+            _ if self.is_forbidden.load(SeqCst) => {
+                let detail = "the token lacks the scope `admin`";
+                (403, json!(Problem::new(Kind::Forbidden, detail)).to_string())
+            }
+            (&Method::GET, "/cluster") => {
+                let status = json!({"node_id": self.node_id, "region": "eu", "state": "ready", "facts": 7, "digest": "d",
+                    "cluster": "c", "peer": "a:7172", "version": "0", "members": members});
+                (200, status.to_string())
+            }
+            (&Method::POST, "/cluster/leave") if self.is_busy.load(SeqCst) => problem(Kind::UnderReplicated),
+            (&Method::POST, "/cluster/leave") | (&Method::DELETE, "/cluster/members/00000000000000d0") => {
+                (204, String::new())
+            }
+            (&Method::DELETE, "/cluster/members/00000000000000b0") => problem(Kind::MemberConnected),
+            (&Method::DELETE, _) => problem(Kind::NoSuchMember),
+            _ => problem(Kind::NoSuchRoute),
+        }
     }
 
     fn post(&self, line: &[u8]) -> (u16, Value) {

@@ -4,7 +4,7 @@
 //! characters are written as escapes, so that what a node says cannot steer a terminal.
 
 use std::fmt::Write as _;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use anyhow::Context as _;
@@ -26,10 +26,15 @@ pub(crate) enum Format {
 /// Writes answers to one stream and everything else to another.
 pub(crate) struct Printer {
     format: Format,
+    /// Whether people see the answers as they are written.
+    is_terminal: bool,
     answers: Box<dyn Write>,
     remarks: Box<dyn Write>,
     notices: (Notices, Receiver<String>),
 }
+
+/// Clears a terminal, and goes to its first line (ECMA-48, ED and CUP).
+const CLEAR: &[u8] = b"\x1b[2J\x1b[H";
 
 /// More notices than this between two things that are printed say nothing new, and are dropped.
 const NOTICES_MAX: usize = 16;
@@ -52,12 +57,14 @@ impl Notices {
 impl Printer {
     /// A printer to the process's standard streams.
     pub(crate) fn standard(format: Format) -> Self {
-        Self::new(format, BufWriter::new(io::stdout()), io::stderr())
+        let is_terminal = io::stdout().is_terminal();
+        Self { is_terminal, ..Self::new(format, BufWriter::new(io::stdout()), io::stderr()) }
     }
 
     pub(crate) fn new(format: Format, answers: impl Write + 'static, remarks: impl Write + 'static) -> Self {
         let (sender, receiver) = mpsc::sync_channel(NOTICES_MAX);
-        Self { format, answers: Box::new(answers), remarks: Box::new(remarks), notices: (Notices(sender), receiver) }
+        let notices = (Notices(sender), receiver);
+        Self { format, is_terminal: false, answers: Box::new(answers), remarks: Box::new(remarks), notices }
     }
 
     /// Where notices can be left for this printer.
@@ -89,6 +96,15 @@ impl Printer {
     /// Writes bytes as they are.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         closed_pipe_apart(self.answers.write_all(bytes))
+    }
+
+    /// Begins an answer that takes the place of the one before: on a terminal the screen is cleared, elsewhere the two
+    /// stand one after the other.
+    pub(crate) fn begin_screen(&mut self) -> Result<(), Failure> {
+        match (self.format, self.is_terminal) {
+            (Format::Text, true) => self.raw(CLEAR),
+            _ => Ok(()),
+        }
     }
 
     /// Hands on what was written.
@@ -189,6 +205,18 @@ mod tests {
             assert_eq!(written.text(), "");
             printer.answer(&1, || "1".to_owned()).unwrap();
             assert_eq!(written.text(), expected);
+        }
+    }
+
+    #[test]
+    fn a_screen_is_cleared_on_a_terminal_only_and_for_people_only() {
+        for (format, is_terminal, expected) in
+            [(Format::Text, true, "\u{1b}[2J\u{1b}[H"), (Format::Text, false, ""), (Format::Json, true, "")]
+        {
+            let written = Buffer::default();
+            let mut printer = Printer { is_terminal, ..Printer::new(format, written.clone(), io::sink()) };
+            printer.begin_screen().unwrap();
+            assert_eq!(written.text(), expected, "{format:?} {is_terminal}");
         }
     }
 

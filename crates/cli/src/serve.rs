@@ -13,7 +13,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use plimsoll_node::config::{self, Config, SETTINGS, Setting, Sources};
 use plimsoll_node::environment::Environment;
-use plimsoll_node::node::{Node, RunningNode, StartError};
+use plimsoll_node::node::{Node, RunningNode, StartError, StopError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -158,7 +158,7 @@ async fn run(config: &Config, printer: &mut Printer) -> Result<(), Failure> {
         Some(signal) => tracing::info!(signal, "stopping"),
         None => tracing::error!("the node has failed; stopping"),
     }
-    stop(node, &mut signals).await?;
+    stop(node.stop(), &mut signals).await?;
     match told {
         Some(_) => {
             tracing::info!("stopped");
@@ -168,11 +168,14 @@ async fn run(config: &Config, printer: &mut Printer) -> Result<(), Failure> {
     }
 }
 
-/// Stops a node; a signal meanwhile ends the waiting.
-pub(crate) async fn stop(node: RunningNode, signals: &mut Signals) -> Result<(), Failure> {
+/// Waits for a node, or several, to stop; a signal meanwhile ends the waiting.
+pub(crate) async fn stop(
+    stopping: impl Future<Output = Result<(), StopError>>,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
     tokio::select! {
         biased;
-        stopped = node.stop() => stopped.map_err(|error| Failure::Other(error.into())),
+        stopped = stopping => stopped.map_err(|error| Failure::Other(error.into())),
         signal = signals.next() => Err(Failure::Other(anyhow!("{signal} came again: stopped without waiting"))),
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// How long the node is asked to wait, over all attempts.
     pub(crate) wait: Duration,
+    /// How long the node may take for it without being asked to wait, on top of the timeout.
+    pub(crate) takes: Duration,
     pub(crate) answer_bytes_max: usize,
     pub(crate) repeat: Repeat,
     /// A status that is an answer here, although it is an error elsewhere.
@@ -69,6 +71,7 @@ impl Call {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             wait: Duration::ZERO,
+            takes: Duration::ZERO,
             answer_bytes_max: ANSWER_BYTES_MAX,
             repeat: Repeat::Read,
             also_success: None,
@@ -143,7 +146,13 @@ impl Client {
         self.call_somewhere(call).await.1
     }
 
-    /// The same; tells also which endpoint had the last word.
+    /// The same, at the endpoint the client talks to now and at no other.
+    pub(crate) async fn call_here(&self, call: Call) -> Result<Answer, Error> {
+        let at = self.shared().fleet.pick().await;
+        self.call(&Call { only: Some(at), ..call }).await
+    }
+
+    /// The same as [`Self::call`]; tells also which endpoint had the last word.
     pub(crate) async fn call_somewhere(&self, call: &Call) -> (EndpointIndex, Result<Answer, Error>) {
         let shared = self.shared();
         let (mut at, mut history) = match call.only {
@@ -186,7 +195,7 @@ impl Client {
 
     /// A request and its answer.
     async fn exchange(&self, at: EndpointIndex, call: &Call, wait: Duration) -> Result<Answer, Failure> {
-        let after = self.shared.timeout.saturating_add(wait);
+        let after = self.shared.timeout.saturating_add(wait).saturating_add(call.takes);
         let exchange = async {
             let mut headers = call.headers.clone();
             let body = if call.body.is_empty() { empty_body() } else { whole_body(call.body.clone()) };

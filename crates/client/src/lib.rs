@@ -19,6 +19,9 @@
 //! otherwise held to what an earlier read has shown. Positions of the change feed are one node's, so a follower stays
 //! with its node: see [`Changes`].
 //!
+//! What an operator asks a node about its cluster, or tells it to do there, is for the one node that the client talks to:
+//! see [`Client::cluster`].
+//!
 //! Time is tokio's, randomness comes from a seed, and connections from a [`Connect`], so a simulation owns all three.
 //!
 //! What it does not do: TLS (an `https` URL is refused), redirects, cookies, and finding nodes that it was not told of.
@@ -40,6 +43,7 @@ mod batch;
 mod builder;
 mod call;
 mod changes;
+mod cluster;
 mod connect;
 mod endpoint;
 mod error;

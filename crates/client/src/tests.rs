@@ -1,6 +1,7 @@
 //! The client against a node that answers by a script, in paused time.
 
 mod batches;
+mod cluster;
 mod feed;
 mod fleet;
 mod node;

@@ -1,5 +1,7 @@
 //! Commands against a node in memory.
 
+mod cluster;
+
 use std::fs;
 use std::sync::atomic::Ordering::SeqCst;
 

@@ -21,7 +21,7 @@ use plimsoll_wire::problem::{Kind, Problem};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::{Client, Connecting, Connection};
+use crate::{Builder, Client, Connecting, Connection};
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -152,9 +152,13 @@ impl Node {
 
     /// A client that reaches this node only.
     pub(super) fn client(self: &Arc<Self>) -> Client {
+        self.client_of(|builder| builder)
+    }
+
+    pub(super) fn client_of(self: &Arc<Self>, finish: impl FnOnce(Builder) -> Builder) -> Client {
         let node = Arc::clone(self);
         let connect = move |_: &str, _: u16| node.accept();
-        Client::builder("http://node.test").token("secret").seed(1).connect(connect).build().unwrap()
+        finish(Client::builder("http://node.test").token("secret").seed(1).connect(connect)).build().unwrap()
     }
 
     pub(super) fn accept(self: &Arc<Self>) -> Connecting {
