@@ -210,6 +210,15 @@ Examples:
         #[command(flatten)]
         pages: PageArguments,
     },
+    /// Say why an artifact is what it is
+    ///
+    /// Which transition decided its status and each of its refs on the node that answers, and over what; which conflicts were
+    /// decided; and where another member has another state at this moment.
+    Explain {
+        /// The artifact.
+        #[arg(value_name = "ARTIFACT_ID")]
+        artifact_id: String,
+    },
     /// List all projections
     List {
         /// Only those that have this status.

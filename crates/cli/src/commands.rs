@@ -1,6 +1,7 @@
 //! The commands.
 
 mod cluster;
+mod explain;
 mod post;
 mod read;
 #[cfg(test)]
@@ -76,6 +77,7 @@ pub(crate) async fn ask(
         DataCommand::Get { artifact_id } => read::get(client, artifact_id, printer).await,
         DataCommand::Cursor(cursor) => read::cursor(client, cursor, printer).await,
         DataCommand::History { artifact_id, pages } => read::history(client, artifact_id, pages, printer).await,
+        DataCommand::Explain { artifact_id } => explain::explain(client, artifact_id, printer).await,
         DataCommand::List { status, pages } => read::list(client, status.as_deref(), pages, printer).await,
         DataCommand::Watch { from } => watch::watch(client, from.clone(), printer).await,
         DataCommand::Delete { artifact_id, if_match } => {

@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::{Method, StatusCode};
 use plimsoll_wire::http::v1::{
-    Cursor, CursorsAnswer, CursorsRequest, Health, HistoryPage, Projection, ProjectionPage, Readiness,
+    Conflicts, Cursor, CursorsAnswer, CursorsRequest, Explanation, Health, HistoryPage, Projection, ProjectionPage,
+    Readiness,
 };
 use plimsoll_wire::problem::Kind;
 
@@ -107,6 +108,31 @@ impl Client {
         let mut path = projection_path(artifact_id).map_err(Error::unsent)?;
         path.push_str("/transitions");
         query.push_to(&mut path);
+        let demand = self.demand(artifact_id)?.map(Box::new);
+        let call = Call { answer_bytes_max: PAGE_BYTES_MAX, demand, ..Call::get(path) };
+        decode(&self.call(&call).await?, Repeat::Read)
+    }
+
+    /// Why an artifact's projection is what it is on the node that answers, and where another member has another state at
+    /// this moment.
+    ///
+    /// # Errors
+    /// As of [`Client::projection`].
+    pub async fn explanation(&self, artifact_id: &str) -> Result<Explanation, Error> {
+        self.about(artifact_id, "/explanation").await
+    }
+
+    /// What two nodes accepted of an artifact, each without knowing of the other, that cannot both stand.
+    ///
+    /// # Errors
+    /// As of [`Client::projection`].
+    pub async fn conflicts(&self, artifact_id: &str) -> Result<Conflicts, Error> {
+        self.about(artifact_id, "/conflicts").await
+    }
+
+    async fn about<Body: serde::de::DeserializeOwned>(&self, artifact_id: &str, what: &str) -> Result<Body, Error> {
+        let mut path = projection_path(artifact_id).map_err(Error::unsent)?;
+        path.push_str(what);
         let demand = self.demand(artifact_id)?.map(Box::new);
         let call = Call { answer_bytes_max: PAGE_BYTES_MAX, demand, ..Call::get(path) };
         decode(&self.call(&call).await?, Repeat::Read)
