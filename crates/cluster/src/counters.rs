@@ -9,6 +9,7 @@ pub(crate) struct Counters {
     pub(crate) bytes_received: Count,
     pub(crate) facts_sent: Count,
     pub(crate) facts_received: Count,
+    pub(crate) facts_from_afar: Count,
     pub(crate) facts_refused: Count,
     pub(crate) links_made: Count,
     pub(crate) links_failed: Count,

@@ -37,7 +37,7 @@ pub(crate) async fn tell(
     sender: Sender<Bytes>,
 ) -> Result<(), LinkError> {
     let heard = Mutex::new(None);
-    let teller = Teller::new(context, version, follow, sender, &heard);
+    let teller = Teller::new(context, follower, version, follow, sender, &heard);
     tokio::select! {
         told = teller.tell() => told,
         ended = listen(context, follower, reader, &heard) => ended,
@@ -63,6 +63,7 @@ async fn listen(
 
 struct Teller<'a> {
     context: &'a Context,
+    follower: NodeId,
     version: u16,
     wanted: Wanted,
     /// Where it was asked to begin.
@@ -78,6 +79,7 @@ struct Teller<'a> {
 impl<'a> Teller<'a> {
     fn new(
         context: &'a Context,
+        follower: NodeId,
         version: u16,
         follow: Follow,
         sender: Sender<Bytes>,
@@ -85,7 +87,7 @@ impl<'a> Teller<'a> {
     ) -> Self {
         let here = context.projections.position();
         let asked = Position { node: here.node, incarnation: follow.incarnation, sequence: follow.after };
-        Self { context, version, wanted: follow.wanted, asked, sender, heard, facts: None, relayed: None }
+        Self { context, follower, version, wanted: follow.wanted, asked, sender, heard, facts: None, relayed: None }
     }
 
     async fn tell(mut self) -> Result<(), LinkError> {
@@ -116,6 +118,8 @@ impl<'a> Teller<'a> {
     async fn begin(&mut self) -> Result<Position, LinkError> {
         let here = self.context.projections.position();
         let at = if self.context.projections.knows(self.asked) { self.asked } else { Position { sequence: 0, ..here } };
+        // What it said it had before may be gone: an older state of its data directory may have been put back.
+        self.context.roster.note(self.follower, |peer| peer.acknowledged = at.sequence);
         self.send(&Downstream::Begins { incarnation: at.incarnation, after: at.sequence }).await?;
         Ok(at)
     }

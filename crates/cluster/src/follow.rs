@@ -67,6 +67,8 @@ struct Follower<'a> {
     /// What is at the writer, oldest first, with what is true once it is there.
     in_flight: VecDeque<(Receiving, Reached)>,
     pulses: u64,
+    /// Whether it is of another region.
+    is_far: bool,
 }
 
 /// What is true once a page is on the disk.
@@ -79,7 +81,7 @@ struct Reached {
 
 impl<'a> Follower<'a> {
     async fn begin(context: &'a Context, link: &Link, peer: NodeId, wanted: Wanted) -> Result<Self, Parted> {
-        let stored = context.projections.watermark(peer).map_err(|error| Parted::Store(error.into()))?;
+        let stored = context.projections.durable_watermark(peer).await.map_err(|error| Parted::Store(error.into()))?;
         let (incarnation, after) = stored.map_or((0, 0), |stored| (stored.incarnation, stored.sequence));
         let frame = encode_follow(&Follow { incarnation, after, wanted });
         let (sender, reader) = link.converse_after("feed", frame).await?;
@@ -91,6 +93,8 @@ impl<'a> Follower<'a> {
             at: Position { node: peer, incarnation, sequence: after },
             in_flight: VecDeque::new(),
             pulses: 0,
+            is_far: context.roster.peer(peer, |peer| peer.entry.member.region != context.roster.here().region)
+                == Some(true),
         };
         match follower.next().await? {
             Downstream::Begins { incarnation, after } => {
@@ -149,6 +153,9 @@ impl<'a> Follower<'a> {
         }
         let facts = page.facts.as_slice();
         self.context.counters.facts_received.add(facts.len());
+        if self.is_far {
+            self.context.counters.facts_from_afar.add(facts.len());
+        }
         let delivery = Delivery::read(self.at, facts, page.up_to)
             .map_err(|_| LinkError::Unexpected("a fact that breaks a rule, or is of another version"))?;
         self.at.sequence = page.up_to;
@@ -230,7 +237,12 @@ impl<'a> Follower<'a> {
             self.received(outcomes, reached).await?;
         }
         let now = self.context.now();
-        for Relayed { node, incarnation, sequence, clock } in relayed.iter().copied() {
+        let region = &self.context.roster.here().region;
+        // A neighbour's own feed is what tells of it: from others not everything it stamped has come.
+        let is_far = |relayed: &&Relayed| {
+            self.context.roster.peer(relayed.node, |peer| peer.entry.member.region != *region) == Some(true)
+        };
+        for Relayed { node, incarnation, sequence, clock } in relayed.iter().filter(is_far).copied() {
             let as_of = self.context.roster.peer(self.peer, |peer| peer.to_own_clock(clock, now)).unwrap_or_default();
             let known = self.context.roster.peer(node, |peer| peer.taken);
             let is_further = known.is_some_and(|taken| taken.incarnation != incarnation || taken.sequence < sequence);

@@ -35,6 +35,9 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 /// Of a peer that is away another reason is logged so often at most.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The pause where another node is at a member's address, as where its disk was wiped: only the operator ends that.
+const TAKEN_PAUSE: Duration = Duration::from_secs(60);
+
 /// The pause before a feed is followed again of which a fact could not be taken over.
 const REFUSED_FACT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -113,7 +116,8 @@ async fn keep_one(context: Arc<Context>, node: NodeId) {
         let made = Link::make(&*context.connector, &context.security, &address, patience, &context.hello()).await;
         let pause = match made.and_then(|(link, hello)| match accept(&context, hello) {
             Ok(found) if found == node => Ok(link),
-            Ok(_) => Err(LinkError::Unexpected("another node is at its address")),
+            Ok(_) => Err(LinkError::AnotherNode),
+            Err(Refusal::Yourself) => Err(LinkError::AnotherNode),
             Err(refusal) => Err(LinkError::Refused(refusal)),
         }) {
             Ok(link) => {
@@ -233,6 +237,7 @@ impl Away {
         }
         self.told = Some(told);
         match error {
+            LinkError::AnotherNode | LinkError::Refused(Refusal::Yourself) => TAKEN_PAUSE,
             LinkError::Refused(refusal) => {
                 self.refused(context, address, refusal);
                 REFUSED_PAUSE

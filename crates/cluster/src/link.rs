@@ -66,6 +66,8 @@ pub(crate) enum LinkError {
     Status(StatusCode),
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
+    #[error("another node is at its address now: if it will not come back, forget it")]
+    AnotherNode,
     #[error("it said something else than was asked: {0}")]
     Unexpected(&'static str),
     #[error("it ended the conversation")]

@@ -215,10 +215,10 @@ impl Roster {
         if is_gone { Err(Refusal::Gone) } else { Ok(()) }
     }
 
-    /// Whom to follow now: those the failure detector has not given up, and those there is a connection to.
+    /// Whom to follow now, among those there is a connection to: what a neighbour did that is cut off, others do at once.
     pub(crate) fn plan(&self) -> Plan {
         let peers = self.lock();
-        let is_there = |peer: &&Peer| !peer.entry.gone && (peer.liveness != Liveness::Down || peer.link.is_some());
+        let is_there = |peer: &&Peer| !peer.entry.gone && peer.link.is_some();
         let alive: Vec<_> = peers
             .values()
             .filter(is_there)

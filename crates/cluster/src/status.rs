@@ -81,6 +81,8 @@ pub struct Counts {
     pub facts_sent: u64,
     /// Facts that came from peers.
     pub facts_received: u64,
+    /// Of those, the ones that came from another region.
+    pub facts_from_afar: u64,
     /// Facts of peers that could not be taken over when they came.
     pub facts_refused: u64,
     /// Connections made to peers.
@@ -206,6 +208,7 @@ impl Cluster {
             bytes_received: counters.bytes_received.get(),
             facts_sent: counters.facts_sent.get(),
             facts_received: counters.facts_received.get(),
+            facts_from_afar: counters.facts_from_afar.get(),
             facts_refused: counters.facts_refused.get(),
             links_made: counters.links_made.get(),
             links_failed: counters.links_failed.get(),

@@ -90,10 +90,8 @@ impl Projections {
             self.engine.scan(Table::Meta, KeyRange::prefix(&layout::reuses(tenant, artifact)), Direction::Forward);
         let facts: Vec<Fact> = rows.map(|row| Ok(v1::decode_fact(&row?.1)?.fact)).collect::<Result<_, ReadError>>()?;
         // They were written with a fact of the artifact, or of the other one, at most as late as this.
-        let committed = self.engine.get(Table::Meta, layout::SEQUENCE)?;
-        let committed = committed.map(|value| v1::decode_number(&value)).transpose()?.unwrap_or_default();
         if !facts.is_empty() {
-            self.settled(committed).await?;
+            self.settled(self.committed()?).await?;
         }
         Ok(facts)
     }

@@ -185,9 +185,7 @@ impl Projections {
         if whole {
             return Ok(());
         }
-        let value = self.engine.get(Table::Meta, layout::SEQUENCE)?;
-        let committed = value.map(|value| v1::decode_number(&value)).transpose()?.unwrap_or_default();
-        self.settled(committed).await
+        self.settled(self.committed()?).await
     }
 
     /// The packs with every fact after a sequence: the first may begin before it.

@@ -375,6 +375,22 @@ impl Projections {
         Ok(value.map(|value| v1::decode_watermark(&value)).transpose()?)
     }
 
+    /// The same, once everything it covers is on the disk: what may be told to the peer.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn durable_watermark(&self, peer: NodeId) -> Result<Option<StoredWatermark>, ReadError> {
+        let watermark = self.watermark(peer)?;
+        self.settled(self.committed()?).await?;
+        Ok(watermark)
+    }
+
+    /// The sequence of the latest commit.
+    pub(crate) fn committed(&self) -> Result<u64, ReadError> {
+        let value = self.engine.get(Table::Meta, layout::SEQUENCE)?;
+        Ok(value.map(|value| v1::decode_number(&value)).transpose()?.unwrap_or_default())
+    }
+
     pub(crate) fn fact_at(&self, place: Place) -> Result<Option<StoredFact>, ReadError> {
         let pack = self.engine.get(Table::Log, &layout::log(place.pack()))?;
         Ok(pack.map(|pack| log::fact_in(&pack, place)).transpose()?.flatten())

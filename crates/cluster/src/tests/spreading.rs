@@ -23,7 +23,7 @@ async fn what_is_posted_anywhere_is_everywhere() {
     }
 }
 
-/// Of five nodes in two regions each fact crosses once, and comes to each node once.
+/// Of five nodes in two regions each fact crosses once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fact_crosses_into_a_region_once() {
     let net = Net::default();
@@ -43,9 +43,29 @@ async fn a_fact_crosses_into_a_region_once() {
         }
     }
     converged(&members, 50).await;
-    for member in &members {
-        assert_eq!(member.cluster.counts().facts_received, 40, "each fact comes once");
+    let from_afar =
+        |members: &[Member]| members.iter().map(|member| member.cluster.counts().facts_from_afar).sum::<u64>();
+    assert_eq!((from_afar(&members[..3]), from_afar(&members[3..])), (20, 30), "each fact crosses once");
+    for member in members {
+        member.stop().await;
     }
+}
+
+/// What one of a region took from afar for all of it, another takes when that one is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_a_relay_dies_another_takes_its_place() {
+    let net = Net::default();
+    let mut members = net.start_all(&["eu", "eu", "us"]).await;
+    for number in 0..20 {
+        members[2].post("a", &format!("t-{number}")).await;
+    }
+    converged(&members, 20).await;
+    let relay = members[..2].iter().position(|member| member.cluster.counts().facts_from_afar > 0).unwrap();
+    members.remove(relay).stop().await;
+    for number in 20..40 {
+        members[1].post("a", &format!("t-{number}")).await;
+    }
+    converged(&members, 40).await;
     for member in members {
         member.stop().await;
     }

@@ -34,6 +34,10 @@ pub(super) fn render(cluster: &Cluster, text: &mut String) {
         (counter("plimsoll_peer_sent_facts_total", "Facts sent to peers."), counts.facts_sent),
         (counter("plimsoll_peer_received_facts_total", "Facts that came from peers."), counts.facts_received),
         (
+            counter("plimsoll_peer_received_far_facts_total", "Facts that came from peers of other regions."),
+            counts.facts_from_afar,
+        ),
+        (
             counter("plimsoll_peer_refused_facts_total", "Facts of peers that could not be taken over when they came."),
             counts.facts_refused,
         ),
