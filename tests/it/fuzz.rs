@@ -77,3 +77,34 @@ fn no_text_breaks_the_token() {
 fn no_stored_bytes_break_the_reader() {
     run("record", targets::record);
 }
+
+#[test]
+fn no_bytes_of_a_peer_break_the_reader_of_frames() {
+    run("frame", targets::frame);
+}
+
+/// What a frame claims to decompress to is believed up to the bound of a frame, and no further.
+#[test]
+fn a_compressed_page_cannot_claim_more_than_a_frame() {
+    use plimsoll_wire::peer::v1::{Downstream, Page, decode_downstream, encode_downstream};
+    use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError, Frames};
+
+    let facts = vec![(1, vec![7; 1_000])];
+    let page = Downstream::Page(Page { after: 0, up_to: 1, clock: 0, facts });
+    let frame = encode_downstream(2, &page);
+    // Length, format, schema, variant, after, up_to, clock and the length of what is compressed come before the claim.
+    let place = 4 + 2 + 1 + 1 + 1 + 1 + 1;
+    let claimed = |claim: u32| {
+        let mut frame = frame.clone();
+        frame[place..place + 4].copy_from_slice(&claim.to_le_bytes());
+        decode_downstream(Frames::only(&frame).unwrap())
+    };
+    let bound = u32::try_from(FRAME_BYTES_MAX).unwrap();
+    let actual = u32::from_le_bytes(frame[place..place + 4].try_into().unwrap());
+    assert_eq!(claimed(actual).unwrap(), page);
+    assert!(matches!(claimed(bound + 1), Err(FrameError::TooLong { .. })));
+    assert!(matches!(claimed(u32::MAX), Err(FrameError::TooLong { .. })));
+    assert!(matches!(claimed(actual - 1), Err(FrameError::Compressed(_))));
+    // The claim says how much room is made, not how much there is: no harm is done.
+    assert_eq!(claimed(bound).unwrap(), page);
+}

@@ -7,26 +7,34 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 
-use plimsoll_domain::id::{ArtifactId, NodeId, Status, TenantId, TransitionId};
+use plimsoll_domain::id::{ArtifactId, ClusterName, NodeId, Region, Status, TenantId, TransitionId};
+use plimsoll_domain::projection::reconcile::{Answer, Question, Range};
 use plimsoll_domain::projection::{
-    Body, Fact, FactHash, FactKey, Fingerprint, Projection, RefDraft, RefKey, RefState, RefsDigest, Resolution,
+    Body, Fact, FactHash, FactKey, Fingerprint, Projection, RefDraft, RefKey, RefState, RefsDigest, Resolution, Token,
     Transition, Winner,
 };
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use plimsoll_node::config::SETTINGS;
 use plimsoll_tests::root;
+use plimsoll_wire::peer::v1::{self as peer, Downstream, Kept, Member, RosterEntry, Versions, Wanted, Welcome};
+use plimsoll_wire::peer::{FrameError, Frames};
 use plimsoll_wire::problem::Kind;
 use plimsoll_wire::record::{v1, v2};
 
 /// Compares with a file of the tree, or writes it.
 fn expect(path: &str, actual: &str) {
+    let expected = String::from_utf8(kept(path, actual.as_bytes())).unwrap();
+    assert!(expected == actual, "{path} differs from what is written now:\n{actual}");
+}
+
+/// What a file of the tree holds, or, where it is to be written, holds now.
+fn kept(path: &str, actual: &[u8]) -> Vec<u8> {
     let path: PathBuf = root().join(path);
     if env::var("PLIMSOLL_GOLDEN").is_ok_and(|mode| mode == "write") {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, actual).unwrap();
     }
-    let expected = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert!(expected == actual, "{} differs from what is written now:\n{actual}", path.display());
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -49,6 +57,22 @@ fn expect_record<Value: PartialEq + std::fmt::Debug>(
     let version = encoded[1];
     expect(&format!("tests/golden/record/v{version}/{name}.hex"), &hex(encoded));
     assert_eq!(decode(encoded), *value);
+}
+
+/// A frame as it is written in a conversation of `version`, and read from the file. It is a seed of the fuzzer too.
+fn expect_frame<Frame: PartialEq + std::fmt::Debug>(
+    version: u16,
+    name: &str,
+    frame: &Frame,
+    encoded: &[u8],
+    decode: impl Fn(&[u8]) -> Result<Frame, FrameError>,
+) {
+    let path = format!("tests/golden/peer/v{version}/{name}.hex");
+    expect(&path, &hex(encoded));
+    let read = unhex(&fs::read_to_string(root().join(&path)).unwrap());
+    assert_eq!(decode(Frames::only(&read).unwrap()).unwrap(), *frame, "{path}");
+    let seed = format!("tests/fuzz/corpus/frame/v{version}-{name}");
+    assert!(kept(&seed, encoded) == encoded, "{seed} is not the golden frame");
 }
 
 fn stamp(time: u64) -> Timestamp {
@@ -150,6 +174,134 @@ fn golden_labels() {
     let bytes = v1::encode_watermark(watermark);
     expect_record("watermark", &watermark, &bytes, |bytes| v1::decode_watermark(bytes).unwrap());
     expect_record("number", &70_000, &v1::encode_number(70_000), |bytes| v1::decode_number(bytes).unwrap());
+}
+
+fn member(node: u64) -> Member {
+    Member {
+        node: NodeId::new(node),
+        incarnation: 7,
+        generation: 3,
+        region: Region::parse("eu-west").unwrap(),
+        peer: format!("node-{node}.example:7172"),
+        http: format!("node-{node}.example:7171"),
+        software: "0.1.0".to_owned(),
+        versions: Versions { oldest: 1, newest: 2 },
+    }
+}
+
+fn roster() -> Vec<RosterEntry> {
+    [(2, false), (3, true)].map(|(node, gone)| RosterEntry { member: member(node), gone }).into()
+}
+
+#[test]
+fn golden_frames_of_the_first_exchange() {
+    let cluster = ClusterName::parse("plimsoll").unwrap();
+    let hello = peer::Hello { cluster: cluster.clone(), instance: 70_000, member: member(1), roster: roster() };
+    expect_frame(1, "hello", &hello, &peer::encode_hello(&hello), peer::decode_hello);
+    let welcome = Welcome::Welcome { version: 2, hello: Box::new(hello) };
+    expect_frame(1, "welcome", &welcome, &peer::encode_welcome(&welcome), peer::decode_welcome);
+    for (name, refusal) in [
+        ("refused-other-cluster", peer::Refusal::OtherCluster { cluster: "other".to_owned() }),
+        ("refused-no-common-version", peer::Refusal::NoCommonVersion { oldest: 3, newest: 4 }),
+        ("refused-yourself", peer::Refusal::Yourself),
+        ("refused-same-node", peer::Refusal::SameNode),
+        ("refused-gone", peer::Refusal::Gone),
+    ] {
+        let refused = Welcome::Refused(refusal);
+        expect_frame(1, name, &refused, &peer::encode_welcome(&refused), peer::decode_welcome);
+    }
+    expect_frame(1, "roster", &roster(), &peer::encode_roster(&roster()), peer::decode_roster);
+    let kept = Kept { cluster, generation: 3, joined: true, has_left: false, roster: roster() };
+    expect_frame(1, "kept", &kept, &peer::encode_kept(&kept), peer::decode_kept);
+}
+
+/// Two facts of a feed, as they are stored.
+fn records() -> Vec<Vec<u8>> {
+    let tenant = TenantId::parse("acme").unwrap();
+    let tombstone = Fact::new(Body::Tombstone(ArtifactId::parse("spec-login-flow").unwrap()), stamp(3));
+    [transition(), tombstone].iter().map(|fact| v1::encode_fact(&tenant, fact)).collect()
+}
+
+fn transition() -> Fact {
+    let refs = vec![RefDraft { target_repo: "acme/web".into(), idempotency_key: "k-1".into(), resolution: None }];
+    let transition = Transition::parse("spec-login-flow".into(), "t-1".into(), "in_review".into(), refs).unwrap();
+    Fact { body: Body::Transition(transition), first: stamp(1), last: stamp(2) }
+}
+
+#[test]
+fn golden_frames_of_a_feed() {
+    for (name, wanted) in
+        [("follow-own", Wanted::Own), ("follow-all-but", Wanted::AllBut(vec![NodeId::new(2), NodeId::new(u64::MAX)]))]
+    {
+        let follow = peer::Follow { incarnation: 7, after: 70_000, wanted };
+        expect_frame(1, name, &follow, &peer::encode_follow(&follow), peer::decode_follow);
+    }
+    let expect_downstream = |version, name: &str, frame: &Downstream| {
+        expect_frame(version, name, frame, &peer::encode_downstream(version, frame), peer::decode_downstream);
+    };
+    expect_downstream(1, "begins", &Downstream::Begins { incarnation: 7, after: 70_000 });
+    let facts = [records(), records()].concat();
+    let facts: Vec<_> = [70_001, 70_002, 70_100, 70_356].into_iter().zip(facts).collect();
+    let page = Downstream::Page(peer::Page { after: 70_000, up_to: 70_400, clock: stamp(4).time.get(), facts });
+    expect_downstream(1, "page", &page);
+    // LZ4 leaves its writer a choice: where another one chooses otherwise these bytes stay, as what is read, and new ones
+    // stand beside them.
+    expect_downstream(2, "page", &page);
+    let facts = vec![(1, (0..=255).collect())];
+    let incompressible = Downstream::Page(peer::Page { after: 0, up_to: 1, clock: 0, facts });
+    expect_downstream(1, "page-incompressible", &incompressible);
+    let plain = peer::encode_downstream(1, &incompressible);
+    assert_eq!(peer::encode_downstream(2, &incompressible), plain, "what compression would make longer is sent plain");
+    let pulse = peer::Pulse {
+        told: 70_000,
+        durable: 70_003,
+        clock: stamp(4).time.get(),
+        echo: Some(peer::Echo { sent: stamp(2).time.get(), received: stamp(3).time.get() }),
+        facts: Some((848, u128::MAX / 3)),
+        ready: true,
+        relayed: vec![peer::Relayed {
+            node: NodeId::new(2),
+            incarnation: 7,
+            sequence: 300,
+            clock: stamp(1).time.get(),
+        }],
+    };
+    let idle = peer::Pulse { durable: 70_000, echo: None, facts: None, ready: false, relayed: Vec::new(), ..pulse };
+    expect_downstream(1, "pulse", &Downstream::Pulse(pulse));
+    expect_downstream(1, "pulse-idle", &Downstream::Pulse(idle));
+    let upstream = peer::Upstream { sequence: 70_000, clock: stamp(4).time.get() };
+    expect_frame(1, "upstream", &upstream, &peer::encode_upstream(&upstream), peer::decode_upstream);
+}
+
+#[test]
+fn golden_frames_of_questions() {
+    let (tenant, artifact) = (TenantId::parse("acme").unwrap(), ArtifactId::parse("spec-login-flow").unwrap());
+    let refs = vec![("acme/web".to_owned(), "k-1".to_owned()), ("acme/api".to_owned(), "k-0".to_owned())];
+    let ask = peer::AskRefs { tenant: tenant.clone(), artifact: artifact.clone(), refs };
+    expect_frame(1, "ask-refs", &ask, &peer::encode_ask_refs(&ask), peer::decode_ask_refs);
+    expect_frame(1, "facts", &records(), &peer::encode_facts(&records()), peer::decode_facts);
+    let encoded = peer::encode_ask_token(&tenant, &artifact);
+    expect_frame(1, "ask-token", &(tenant.clone(), artifact), &encoded, peer::decode_ask_token);
+    let text = "2026-04-22T18:04:11.000000001+00:00/00c0ffee00c0ffee/9f86d081884c7d65";
+    for (name, text) in [("token", Some(text)), ("token-none", None)] {
+        let token = text.map(|text| Token::parse(text).unwrap());
+        expect_frame(1, name, &token, &peer::encode_token(text), peer::decode_token);
+    }
+    let datagrams = vec![b"one".to_vec(), Vec::new()];
+    expect_frame(1, "datagrams", &datagrams, &peer::encode_datagrams(&datagrams), peer::decode_datagrams);
+    let compare = Question::Compare(vec![Range::WHOLE, Range::new(1, 15).unwrap()]);
+    let after = Some(FactKey::new(*b"sixteen bytes 16"));
+    let leaf = Range::new(Range::DEPTH_MAX, u16::MAX).unwrap();
+    let facts = Question::Facts { ranges: vec![Range::new(2, 7).unwrap(), leaf], after, have: vec![1, u64::MAX] };
+    for (name, question) in [("question-compare", compare), ("question-facts", facts)] {
+        expect_frame(1, name, &question, &peer::encode_question(&question), peer::decode_question);
+    }
+    let fingerprint = |count| Fingerprint { sum: u128::MAX / 3 * u128::from(count & 1), count };
+    let children = Answer::Children(vec![std::array::from_fn(|child| fingerprint(child as u64))]);
+    let facts = Answer::Facts { facts: vec![(tenant, transition())], next: after };
+    for (name, answer) in [("answer-children", children), ("answer-facts", facts)] {
+        expect_frame(1, name, &answer, &peer::encode_answer(&answer), peer::decode_answer);
+    }
 }
 
 /// The reference of the configuration is written from the settings themselves.

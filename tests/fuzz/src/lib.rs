@@ -7,6 +7,8 @@ use plimsoll_domain::id::{NodeId, TenantId};
 use plimsoll_domain::projection::{Body, Fact, Submission, Token};
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use plimsoll_wire::http::v1::{PostTransition, ProducedRef};
+use plimsoll_wire::peer::v1::{self as peer, Downstream};
+use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError, Frames};
 use plimsoll_wire::record::{v1, v2};
 
 /// The JSON body of a post: what is accepted is stored, read back, and told in the form it was posted in.
@@ -81,5 +83,93 @@ pub fn record(data: &[u8]) {
     }
     if let Ok(number) = v1::decode_number(data) {
         assert_eq!(v1::decode_number(&v1::encode_number(number)).ok(), Some(number));
+    }
+}
+
+/// A stream of a peer: wherever it is cut there are the same frames; what of them can be read is no larger than a frame,
+/// and is written back to a frame that reads the same.
+pub fn frame(data: &[u8]) {
+    let frames = cut(data, data.len());
+    for piece in [1, 1 + data.len() / 3] {
+        assert_eq!(cut(data, piece), frames, "in pieces of {piece}");
+    }
+    for frame in frames.iter().flatten() {
+        read_frame(frame);
+    }
+    if let Ok(only) = Frames::only(data) {
+        assert_eq!(frames, [Some(only.to_vec())]);
+    }
+    // Whatever the length says.
+    read_frame(data.get(4..).unwrap_or_default());
+}
+
+/// The frames of a stream that comes in pieces; `None` at the end where one is refused.
+fn cut(data: &[u8], piece: usize) -> Vec<Option<Vec<u8>>> {
+    let mut cutter = Frames::default();
+    let mut frames = Vec::new();
+    for bytes in data.chunks(piece.max(1)) {
+        cutter.push(bytes);
+        loop {
+            match cutter.next() {
+                Ok(Some(frame)) => {
+                    assert!(frame.len() <= FRAME_BYTES_MAX);
+                    frames.push(Some(frame.to_vec()));
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    frames.push(None);
+                    return frames;
+                }
+            }
+        }
+    }
+    frames
+}
+
+/// Reads a frame as each of those there are.
+fn read_frame(frame: &[u8]) {
+    reads_back(frame, peer::decode_hello, peer::encode_hello);
+    reads_back(frame, peer::decode_welcome, peer::encode_welcome);
+    reads_back(frame, peer::decode_roster, |entries| peer::encode_roster(entries));
+    reads_back(frame, peer::decode_kept, peer::encode_kept);
+    reads_back(frame, peer::decode_follow, peer::encode_follow);
+    for version in [1, 2] {
+        reads_back(frame, peer::decode_downstream, |frame| peer::encode_downstream(version, frame));
+    }
+    reads_back(frame, peer::decode_upstream, peer::encode_upstream);
+    reads_back(frame, peer::decode_ask_refs, peer::encode_ask_refs);
+    reads_back(frame, peer::decode_facts, peer::encode_facts);
+    reads_back(frame, peer::decode_ask_token, |(tenant, artifact)| peer::encode_ask_token(tenant, artifact));
+    reads_back(frame, peer::decode_token, |token| peer::encode_token(token.map(|token| token.to_text()).as_deref()));
+    reads_back(frame, peer::decode_datagrams, peer::encode_datagrams);
+    reads_back(frame, peer::decode_question, peer::encode_question);
+    reads_back(frame, peer::decode_answer, peer::encode_answer);
+    if let Ok(Downstream::Page(page)) = peer::decode_downstream(frame) {
+        fits(page.facts.iter().map(|(_, fact)| fact.len()));
+        assert!(page.facts.iter().all(|(sequence, _)| (page.after + 1..=page.up_to).contains(sequence)));
+        assert!(page.facts.is_sorted_by(|(one, _), (next, _)| one < next));
+    }
+    for texts in [peer::decode_facts(frame), peer::decode_datagrams(frame)].into_iter().flatten() {
+        fits(texts.iter().map(Vec::len));
+    }
+}
+
+/// What a frame is read to takes no more room than a frame may: each text with its own, and its length with eight bytes.
+fn fits(lengths: impl Iterator<Item = usize>) {
+    let room: usize = lengths.map(|length| length + 8).sum();
+    assert!(room <= FRAME_BYTES_MAX, "{room} bytes of one frame");
+}
+
+fn reads_back<Frame: PartialEq + std::fmt::Debug>(
+    frame: &[u8],
+    decode: impl Fn(&[u8]) -> Result<Frame, FrameError>,
+    encode: impl Fn(&Frame) -> Vec<u8>,
+) {
+    let Ok(read) = decode(frame) else { return };
+    let written = encode(&read);
+    // What was compressed may be too long for a frame without.
+    if written.len() <= FRAME_BYTES_MAX / 2 {
+        let written = Frames::only(&written).expect("what is written is one frame");
+        assert_eq!(decode(written).ok(), Some(read));
     }
 }
