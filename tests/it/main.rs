@@ -9,5 +9,6 @@ mod format;
 mod fuzz;
 mod golden;
 mod layering;
+mod partition;
 mod power;
 mod tidy;
