@@ -40,8 +40,8 @@ pub struct Cluster {
     sites: Vec<Site>,
     arguments: Vec<&'static str>,
     folder: tempfile::TempDir,
-    /// Whom the nodes believe.
-    pub authority: Authority,
+    /// Whom the nodes believe: kept for its files.
+    _authority: Authority,
     /// What is between them.
     pub network: Network,
 }
@@ -64,7 +64,7 @@ impl Cluster {
             Site { region, folder, tls: authority.certify(host), node: Mutex::new(None) }
         });
         let sites = sites.collect();
-        Ok(Self { sites, arguments: arguments.to_vec(), folder, authority, network })
+        Ok(Self { sites, arguments: arguments.to_vec(), folder, _authority: authority, network })
     }
 
     fn site(&self, number: u8) -> &Site {
@@ -80,6 +80,12 @@ impl Cluster {
     #[must_use]
     pub fn data(&self, number: u8) -> PathBuf {
         self.site(number).folder.join("data")
+    }
+
+    /// The TLS directory of a node.
+    #[must_use]
+    pub fn certificates(&self, number: u8) -> &Path {
+        &self.site(number).tls
     }
 
     /// A folder for what a test keeps.
@@ -111,8 +117,7 @@ impl Cluster {
     /// # Panics
     /// If it does not come up.
     pub fn start(&self, number: u8) {
-        let site = self.site(number);
-        self.start_with(number, &site.tls);
+        self.start_with(number, self.certificates(number));
     }
 
     /// Starts a node with a certificate that is not its own.

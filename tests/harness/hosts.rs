@@ -213,6 +213,19 @@ impl Host {
         self.filter(&[strangers.as_slice(), &random].concat());
     }
 
+    /// How many packets its filter has dropped since it was mended last.
+    ///
+    /// # Panics
+    /// If that cannot be told.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        let listed =
+            self.inside(|| command("iptables", &["--wait", "--list", "INPUT", "--numeric", "--verbose", "--exact"]));
+        let listed = listed.expect("the filter can be listed");
+        let rules = listed.lines().filter(|line| line.contains("DROP"));
+        rules.filter_map(|rule| rule.split_whitespace().next()?.parse::<u64>().ok()).sum()
+    }
+
     /// Pulls its plug: nobody reaches it, no client either.
     ///
     /// # Panics
