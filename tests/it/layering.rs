@@ -25,7 +25,7 @@ const ONLY_HERE: &[(&str, &[&str])] = &[
     ("sled::", &["crates/store/src/engine/sled.rs"]),
     ("redb::", &["crates/store/src/engine/redb.rs"]),
     ("fjall::", &["crates/store/src/engine/fjall.rs"]),
-    ("bincode::", &["crates/wire/src/record"]),
+    ("bincode::", &["crates/wire/src/record", "crates/wire/src/peer.rs"]),
     ("SystemTime", &["crates/node/src/environment.rs", "crates/cli/src/bench"]),
     ("axum::", &["crates/node/src", "crates/cli/src/bench"]),
     ("foca::", &["crates/cluster/src/membership.rs"]),
