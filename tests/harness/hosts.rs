@@ -113,10 +113,10 @@ impl Network {
             return Err("needs root".into());
         }
         command("ip", &["-Version"])?;
-        command("iptables", &["--version"])?;
         sweep();
         let name = format!("{PREFIX}{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         let hub = Namespace::new(format!("{name}-hub"))?;
+        hub.inside(|| command("iptables", &["--wait", "--list-rules", "INPUT"]))?;
         // A port that comes up carries at once, and not after having listened for loops.
         hub.ip(&["link", "add", "bridge", "type", "bridge", "forward_delay", "0", "stp_state", "0"])?;
         hub.ip(&["address", "add", &format!("{}/24", address(HOSTS_MAX + 1)), "dev", "bridge"])?;
@@ -203,14 +203,14 @@ impl Host {
 
     /// Loses so many percent of all packets that come from other hosts; clients' arrive.
     ///
-    /// # Panics
-    /// If that is not possible.
-    pub fn lose(&self, percent: u8) {
+    /// # Errors
+    /// Why this machine cannot.
+    pub fn lose(&self, percent: u8) -> Result<(), String> {
         let probability = format!("{:.2}", f64::from(percent) / 100.0);
         let client = address(HOSTS_MAX + 1);
         let strangers = ["--append", "INPUT", "!", "--source", &client, "!", "--in-interface", "lo"];
         let random = ["--match", "statistic", "--mode", "random", "--probability", &probability, "--jump", "DROP"];
-        self.filter(&[strangers.as_slice(), &random].concat());
+        self.try_filter(&[strangers.as_slice(), &random].concat())
     }
 
     /// How many packets its filter has dropped since it was mended last.
@@ -243,9 +243,12 @@ impl Host {
     }
 
     fn filter(&self, arguments: &[&str]) {
+        self.try_filter(arguments).expect("packets can be filtered");
+    }
+
+    fn try_filter(&self, arguments: &[&str]) -> Result<(), String> {
         // Another process may be at it: `--wait`.
-        let done = self.inside(|| command("iptables", &[&["--wait"], arguments].concat()));
-        done.expect("packets can be filtered");
+        self.inside(|| command("iptables", &[&["--wait"], arguments].concat())).map(drop)
     }
 }
 
