@@ -1,6 +1,10 @@
-//! What the black-box tests stand on: a node as a process, requests to it, and what a test may need of the machine.
+//! What the black-box tests stand on: a node as a process, requests to it, and what a test may need of the machine; hosts
+//! with a network between them, a cluster of nodes on them, and what its clients saw.
 
 pub mod cli;
+pub mod cluster;
+pub mod history;
+pub mod hosts;
 pub mod machine;
 pub mod node;
 pub mod trace;

@@ -1,6 +1,7 @@
 //! A node as a process, and requests to it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -21,6 +22,9 @@ pub const OTHER_TOKEN: &str = "other-everything";
 /// A token of `acme` that may only read.
 pub const READ_TOKEN: &str = "acme-read";
 
+/// How long an answer may take, where nothing else is said.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// The binary under test, built by this process once.
 ///
 /// # Panics
@@ -32,6 +36,12 @@ pub fn binary() -> &'static Path {
         build.current_dir(root()).args(["build", "--quiet", "--locked", "--package", "plimsoll-cli"]);
         if !cfg!(debug_assertions) {
             build.arg("--release");
+        }
+        // Scripts that look at what cargo says of this package would run again, now and whenever it is not said.
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+                build.env_remove(name);
+            }
         }
         assert!(build.status().is_ok_and(|status| status.success()), "the binary builds");
         let test = std::env::current_exe().expect("a test has a path");
@@ -45,7 +55,7 @@ pub struct Node {
     process: Child,
     /// Where it listens: `http://…`.
     pub url: String,
-    agent: Agent,
+    client: Client,
 }
 
 /// An answer.
@@ -92,6 +102,7 @@ impl Answer {
 pub struct Start {
     command: Command,
     listen: String,
+    log: Option<PathBuf>,
 }
 
 impl Start {
@@ -102,7 +113,7 @@ impl Start {
         command.args(["serve", "--data-dir"]).arg(data);
         let tokens = format!("acme:{TOKEN}:read+write+admin,acme:{READ_TOKEN}:read,other:{OTHER_TOKEN}");
         command.env("PLIMSOLL_TOKENS", tokens);
-        Self { command, listen: "127.0.0.1:0".to_owned() }
+        Self { command, listen: "127.0.0.1:0".to_owned(), log: None }
     }
 
     /// At an address that is known before.
@@ -123,6 +134,13 @@ impl Start {
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// With its log at the end of a file, and not thrown away.
+    #[must_use]
+    pub fn log_to(mut self, file: &Path) -> Self {
+        self.log = Some(file.to_owned());
         self
     }
 
@@ -147,17 +165,17 @@ impl Start {
             let status = process.wait().expect("it ended");
             return Err(format!("{status}\n{said}"));
         };
-        drain(errors);
-        Ok(Node { process, url, agent: agent() })
+        match self.log {
+            None => keep(errors, std::io::sink()),
+            Some(log) => keep(errors, File::options().create(true).append(true).open(log).expect("it can be made")),
+        }
+        Ok(Node { process, client: Client::new(&url, PATIENCE), url })
     }
 }
 
-fn agent() -> Agent {
-    let configuration = Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(Duration::from_secs(120)))
-        .max_redirects(0)
-        .build();
+fn agent(patience: Duration) -> Agent {
+    let configuration =
+        Agent::config_builder().http_status_as_error(false).timeout_global(Some(patience)).max_redirects(0).build();
     Agent::new_with_config(configuration)
 }
 
@@ -168,8 +186,61 @@ fn read(mut response: Response<Body>) -> Result<Answer, ureq::Error> {
 }
 
 /// A node must not wait for somebody to read its log.
-fn drain(mut errors: impl Read + Send + 'static) {
-    std::thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
+fn keep(mut errors: impl Read + Send + 'static, mut log: impl Write + Send + 'static) {
+    std::thread::spawn(move || std::io::copy(&mut errors, &mut log));
+}
+
+/// Sends requests to a node as `acme`, wherever it is, and keeps its connections.
+#[derive(Debug)]
+pub struct Client {
+    url: String,
+    agent: Agent,
+}
+
+impl Client {
+    /// A client of the node at a URL that waits so long for an answer.
+    #[must_use]
+    pub fn new(url: &str, patience: Duration) -> Self {
+        Self { url: url.to_owned(), agent: agent(patience) }
+    }
+
+    /// Sends a request, as [`Node::send`] does.
+    ///
+    /// # Errors
+    /// What kept the answer from coming.
+    ///
+    /// # Panics
+    /// If the request is malformed.
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, ureq::Error> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization")) {
+            request = request.header("authorization", format!("Bearer {TOKEN}"));
+        }
+        for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
+            request = request.header(*name, *value);
+        }
+        read(match body {
+            [] => self.agent.run(request.body(()).expect("well-formed"))?,
+            body => self.agent.run(request.body(body).expect("well-formed"))?,
+        })
+    }
+
+    /// A GET.
+    ///
+    /// # Errors
+    /// What kept the answer from coming.
+    pub fn get(&self, path: &str) -> Result<Answer, ureq::Error> {
+        self.send("GET", path, &[], &[])
+    }
+
+    /// Posts a transition.
+    ///
+    /// # Errors
+    /// What kept the answer from coming.
+    pub fn post(&self, transition: &Value) -> Result<Answer, ureq::Error> {
+        let headers = [("content-type", "application/json")];
+        self.send("POST", "/projections/transitions", &headers, transition.to_string().as_bytes())
+    }
 }
 
 impl Node {
@@ -195,17 +266,7 @@ impl Node {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Answer, ureq::Error> {
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
-        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization")) {
-            request = request.header("authorization", format!("Bearer {TOKEN}"));
-        }
-        for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
-            request = request.header(*name, *value);
-        }
-        read(match body {
-            [] => self.agent.run(request.body(()).expect("well-formed"))?,
-            body => self.agent.run(request.body(body).expect("well-formed"))?,
-        })
+        self.client.send(method, path, headers, body)
     }
 
     /// A GET.
@@ -232,12 +293,7 @@ impl Node {
     /// # Panics
     /// If the answer is not text.
     pub fn post_to(url: &str, transition: &Value) -> Result<Answer, ureq::Error> {
-        let answer = agent()
-            .post(format!("{url}/projections/transitions"))
-            .header("authorization", format!("Bearer {TOKEN}"))
-            .header("content-type", "application/json")
-            .send(transition.to_string())?;
-        read(answer)
+        Client::new(url, PATIENCE).post(transition)
     }
 
     /// Posts many transitions at once.

@@ -8,6 +8,8 @@ mod crash;
 mod format;
 mod fuzz;
 mod golden;
+mod history;
 mod layering;
+mod partition;
 mod power;
 mod tidy;

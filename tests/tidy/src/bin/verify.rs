@@ -98,9 +98,10 @@ fn schema_fuzz() -> Result<(), Trouble> {
 }
 
 fn tests(long: bool, tally: &mut Tally) -> Result<(), Trouble> {
-    // What the crash tests need. Where it cannot be had, they say so themselves.
+    // What the tests of disks and of networks need. Where it cannot be had, they say so themselves.
     if tools::is_root() {
         let _ = tools::programs(&[("mkfs.ext4", "e2fsprogs"), ("losetup", "mount"), ("xfs_io", "xfsprogs")]);
+        let _ = tools::programs(&[("ip", "iproute2"), ("iptables", "iptables")]);
     }
     let report = tools::folder().with_file_name(NOT_RUN_FILE);
     let _ = fs::remove_file(&report);

@@ -1,0 +1,29 @@
+//! Nodes on hosts of their own, with mutual TLS between them, and what networks, processes and disks do to them.
+//!
+//! Every scenario ends alike: all nodes hold the same, everything that was acknowledged is everywhere, nothing is there that
+//! nobody posted, no status has come back over a later one, and nobody was told that a ref is unknown which was known.
+
+mod cuts;
+mod disks;
+mod legion;
+mod load;
+mod processes;
+mod strangers;
+
+use plimsoll_tests::cluster::Cluster;
+use plimsoll_tests::history::History;
+use plimsoll_tests::machine::not_run;
+
+/// A cluster on hosts of its own; says so where this machine cannot have one.
+fn cluster(test: &str, regions: &[&'static str], arguments: &[&'static str]) -> Option<Cluster> {
+    Cluster::new(regions, arguments).map_err(|why| not_run(test, &why)).ok()
+}
+
+/// What every scenario ends with.
+#[track_caller]
+fn comes_to_rest(cluster: &Cluster, history: &History) {
+    cluster.converged();
+    let violations = history.violations(&cluster.copies());
+    let first: Vec<_> = violations.iter().take(20).map(String::as_str).collect();
+    assert!(violations.is_empty(), "{} violations, the first:\n{}", violations.len(), first.join("\n"));
+}
