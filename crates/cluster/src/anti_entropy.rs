@@ -114,16 +114,20 @@ struct Differing {
 pub(crate) async fn run(context: Arc<Context>) {
     let mut before: BTreeMap<NodeId, Seen> = BTreeMap::new();
     let mut asked = Instant::now();
+    let mut latest = None;
     loop {
         sleep(LOOK_INTERVAL).await;
         let Ok(own) = context.projections.fingerprint() else { continue };
         let differing = differing(&context, own);
-        let chosen = differing.iter().find(|peer| {
+        let is_due = |peer: &&Differing| {
             let was_so = before.get(&peer.node) == Some(&peer.seen);
             (peer.is_still && was_so) || asked.elapsed() >= UNSTILL_INTERVAL
-        });
-        if let Some(peer) = chosen {
+        };
+        // One after another: what only the last of them has is fetched too.
+        let chosen = differing.iter().filter(|peer| Some(peer.node) > latest).find(is_due);
+        if let Some(peer) = chosen.or_else(|| differing.iter().find(is_due)) {
             asked = Instant::now();
+            latest = Some(peer.node);
             repair(&context, peer).await;
         }
         before = differing.into_iter().map(|peer| (peer.node, peer.seen)).collect();

@@ -69,6 +69,9 @@ pub enum ClusterError {
         /// The address.
         address: SocketAddr,
     },
+    /// Peers cannot be told where this node is.
+    #[error("the peer port listens on all addresses: give --advertise HOST:PORT, by which peers reach it")]
+    Nowhere,
     /// The listener does not know its address.
     #[error("cannot tell the address of the peer port: {0}")]
     Address(#[source] io::Error),
@@ -111,7 +114,7 @@ pub struct ClusterTasks {
 }
 
 impl ClusterTasks {
-    /// Ends all of them, and waits until they have let go of the store.
+    /// Ends all of them. What they began on connections of peers ends with those, a moment later.
     pub async fn stop(mut self) {
         // What tells a feed is no task of these; it ends with its connection.
         self.cut.send_replace(true);
@@ -137,6 +140,9 @@ impl Cluster {
         if !security.allows(address) {
             return Err(ClusterError::Unprotected { address });
         }
+        if options.advertise.is_none() && address.ip().is_unspecified() {
+            return Err(ClusterError::Nowhere);
+        }
         let kept = Self::kept(&projections, &options.cluster)?;
         // An older state of the data directory may have been put back: then the time is what makes it the later one.
         let generation = (kept.generation + 1).max((wall_clock)().get() / 1_000_000_000);
@@ -160,10 +166,10 @@ impl Cluster {
             leaving: watch::Sender::new(false),
             counters: Counters::default(),
         });
-        leaving::keep(&context, kept.joined).await?;
         if kept.has_left {
             context.fence_gone();
         }
+        leaving::keep(&context, kept.joined).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(server::serve(Arc::clone(&context), listener));
         tasks.spawn(membership::run(Arc::clone(&context), inputs, seed));

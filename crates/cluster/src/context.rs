@@ -130,6 +130,8 @@ impl Context {
                  them is stopped and this one restarted"
             );
         }
-        self.projections.set_fence(Some(Fence::Identity));
+        if self.projections.fence() != Some(Fence::NoMember) {
+            self.projections.set_fence(Some(Fence::Identity));
+        }
     }
 }

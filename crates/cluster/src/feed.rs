@@ -36,11 +36,31 @@ pub(crate) async fn tell(
     reader: FrameReader,
     sender: Sender<Bytes>,
 ) -> Result<(), LinkError> {
+    let _following = Following::begin(context, follower);
     let heard = Mutex::new(None);
     let teller = Teller::new(context, follower, version, follow, sender, &heard);
     tokio::select! {
         told = teller.tell() => told,
         ended = listen(context, follower, reader, &heard) => ended,
+    }
+}
+
+/// Notes that a peer follows, until it is dropped.
+struct Following<'a> {
+    context: &'a Context,
+    follower: NodeId,
+}
+
+impl<'a> Following<'a> {
+    fn begin(context: &'a Context, follower: NodeId) -> Self {
+        context.roster.note(follower, |peer| peer.followings += 1);
+        Self { context, follower }
+    }
+}
+
+impl Drop for Following<'_> {
+    fn drop(&mut self) {
+        self.context.roster.note(self.follower, |peer| peer.followings = peer.followings.saturating_sub(1));
     }
 }
 
@@ -172,9 +192,7 @@ impl<'a> Teller<'a> {
         let told = self.relayed.take_if(|(sequence, _)| *sequence <= at.sequence).map(|(_, relayed)| relayed);
         if self.relayed.is_none() {
             let taken = self.context.roster.view(|peers| {
-                let known = peers.values().filter(|peer| {
-                    peer.taken.sequence > 0 && peer.as_of > 0 && !left_out.contains(&peer.entry.member.node)
-                });
+                let known = peers.values().filter(|peer| peer.as_of > 0 && !left_out.contains(&peer.entry.member.node));
                 let relayed = known.map(|peer| Relayed {
                     node: peer.entry.member.node,
                     incarnation: peer.taken.incarnation,

@@ -16,7 +16,7 @@ use plimsoll_store::writer::Outcome;
 use plimsoll_wire::peer::v1::{
     Downstream, Follow, Page, Pulse, Relayed, Upstream, Wanted, decode_downstream, encode_follow, encode_upstream,
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::context::Context;
 use crate::link::{FrameReader, Link, LinkError};
@@ -24,6 +24,9 @@ use crate::roster::{Taken, Told};
 
 /// Pages at the writer at a time: one that is synced, one that is decided, one that waits for that.
 const PAGES_IN_FLIGHT_MAX: usize = 3;
+
+/// How long a peer may take to say where its feed begins.
+const BEGINNING_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// So many signs of life may be missing before the peer is taken to be gone.
 const PULSES_MISSED_MAX: u32 = 3;
@@ -51,9 +54,10 @@ type Receiving = Pin<Box<dyn Future<Output = Result<Vec<Outcome>, WriteError>> +
 
 /// Follows a peer's feed until something ends it.
 pub(crate) async fn follow(context: &Context, link: &Link, peer: NodeId, wanted: Wanted) -> Parted {
-    match Follower::begin(context, link, peer, wanted).await {
-        Ok(follower) => follower.run().await,
-        Err(parted) => parted,
+    match timeout(BEGINNING_TIME_MAX, Follower::begin(context, link, peer, wanted)).await {
+        Ok(Ok(follower)) => follower.run().await,
+        Ok(Err(parted)) => parted,
+        Err(_) => Parted::Link(LinkError::Timeout(BEGINNING_TIME_MAX)),
     }
 }
 

@@ -128,7 +128,10 @@ async fn keep_one(context: Arc<Context>, node: NodeId) {
                     peer.trouble = None;
                 });
                 let error = use_link(&context, &link, node).await;
-                context.roster.change(node, |peer| peer.link = None);
+                context.roster.change(node, |peer| {
+                    peer.link = None;
+                    peer.told = None;
+                });
                 away = Away::new();
                 away.failed(&context, Some(node), &address, &error)
             }

@@ -8,7 +8,7 @@ use plimsoll_domain::id::NodeId;
 use plimsoll_store::error::WriteError;
 use plimsoll_store::notes::Fence;
 use plimsoll_wire::peer::Frames;
-use plimsoll_wire::peer::v1::{Kept, RosterEntry, decode_roster, encode_kept, encode_roster};
+use plimsoll_wire::peer::v1::{Kept, RosterEntry, decode_roster, encode_fingerprint, encode_kept, encode_roster};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
@@ -19,6 +19,9 @@ use crate::membership::Input;
 
 /// How long a peer may take to exchange rosters.
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// When to ask again whether a member can fetch what is here.
+const FETCH_RETRY: Duration = Duration::from_millis(200);
 
 /// When to try again to write down what could not be.
 const KEEP_RETRY: Duration = Duration::from_secs(1);
@@ -54,9 +57,7 @@ impl Cluster {
         let before = context.projections.fence();
         context.leaving.send_replace(true);
         context.projections.set_fence(Some(Fence::NoMember));
-        let others = self.size() - 1;
-        let wanted = if others == 0 { 1 } else { 2 };
-        if self.replicated(wanted, patience).await.members < wanted {
+        if self.size() > 1 && !self.is_fetched(patience).await {
             context.leaving.send_replace(false);
             context.projections.set_fence(before);
             return Err(LeaveError::Unreplicated { patience });
@@ -73,6 +74,25 @@ impl Cluster {
         drop(context.membership.send(Input::Leave).await);
         let joined = self.is_ready();
         Ok(keep(context, joined).await?)
+    }
+
+    /// Has another member fetch all that is here: its own feed of this node need not have brought everything.
+    async fn is_fetched(&self, patience: Duration) -> bool {
+        let fetching = async {
+            loop {
+                for (node, link) in links(&self.context) {
+                    match self.context.projections.fingerprint() {
+                        Ok(own) => match link.ask("fetch", encode_fingerprint(own), patience).await {
+                            Ok(_) => return,
+                            Err(error) => tracing::warn!(peer = %node, %error, "a member cannot fetch what is here"),
+                        },
+                        Err(error) => tracing::error!(%error, "the store cannot be read"),
+                    }
+                }
+                sleep(FETCH_RETRY).await;
+            }
+        };
+        timeout(patience, fetching).await.is_ok()
     }
 
     /// Forgets a member that will not come back: it is not asked or waited for any more, and may return only as a new node.

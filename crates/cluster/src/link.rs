@@ -148,8 +148,8 @@ impl Link {
         !self.requests.is_closed() && !self.broken.load(Ordering::Relaxed)
     }
 
-    /// Asks once. The answer is the whole body of it. A peer that does not answer in time is not asked again on this
-    /// connection.
+    /// Asks once. The answer is the whole body of it. A connection on which no answer came in time is not kept, unless a
+    /// feed on it shows that it lives.
     pub(crate) async fn ask(&self, path: &str, frame: Vec<u8>, patience: Duration) -> Result<Vec<u8>, LinkError> {
         let asking = async {
             let answer = self.send(path, whole(frame)).await?;

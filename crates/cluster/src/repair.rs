@@ -27,6 +27,8 @@ const BYTES_MAX: usize = FRAME_BYTES_MAX / 4;
 pub struct Asked {
     /// Those that did not answer: what they know is not known.
     pub silent: Vec<NodeId>,
+    /// Whether somebody knew something of the refs.
+    pub is_known: bool,
 }
 
 impl Cluster {
@@ -49,7 +51,7 @@ impl Cluster {
             members.map(|peer| (peer.entry.member.node, peer.link.clone())).collect()
         });
         let answers = join_all(members.into_iter().map(|(node, link)| ask(context, node, link, &question))).await;
-        let mut asked = Asked { silent: Vec::new() };
+        let mut asked = Asked { silent: Vec::new(), is_known: false };
         let mut facts = Vec::new();
         for (node, answer) in answers {
             match answer {
@@ -63,7 +65,9 @@ impl Cluster {
         facts.retain(|stored: &StoredFact| stored.tenant == *tenant && stored.fact.artifact() == artifact);
         context.counters.refs_asked.add(1);
         if !facts.is_empty() {
+            asked.is_known = true;
             context.counters.refs_repaired.add(1);
+            // What is from too far ahead cannot be merged yet; it is known all the same.
             context.projections.absorb(facts).await?;
         }
         Ok(asked)

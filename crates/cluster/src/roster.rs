@@ -59,6 +59,8 @@ pub(crate) struct Peer {
     pub(crate) taken: Taken,
     /// How far it has taken over this node's.
     pub(crate) acknowledged: u64,
+    /// How many conversations there are in which it follows this node's feed.
+    pub(crate) followings: usize,
     pub(crate) told: Option<Told>,
     pub(crate) clock: ClockFilter,
     /// All it had stamped by then, by this node's clock, is here; in nanoseconds since 1970, 0 where nothing is known.
@@ -77,6 +79,7 @@ impl Peer {
             link: None,
             taken: Taken::default(),
             acknowledged: 0,
+            followings: 0,
             told: None,
             clock: ClockFilter::default(),
             as_of: 0,
@@ -186,6 +189,9 @@ impl Roster {
             if node == self.here.node {
                 continue;
             }
+            if peers.len() + 1 >= ROSTER_MAX && !peers.contains_key(&node) && !entry.gone {
+                forget_oldest(&mut peers);
+            }
             let is_full = peers.len() + 1 >= ROSTER_MAX;
             match peers.get_mut(&node) {
                 None if is_full => {}
@@ -225,6 +231,14 @@ impl Roster {
             .map(|peer| (peer.entry.member.node, peer.entry.member.region.clone()))
             .collect();
         plan(self.here.node, &self.here.region, &alive)
+    }
+}
+
+/// Makes room in a full roster: of those that are gone, the one that was started first is not remembered any more.
+fn forget_oldest(peers: &mut BTreeMap<NodeId, Peer>) {
+    let gone = peers.iter().filter(|(_, peer)| peer.entry.gone);
+    if let Some(node) = gone.min_by_key(|(_, peer)| peer.entry.member.generation).map(|(node, _)| *node) {
+        peers.remove(&node);
     }
 }
 
@@ -300,5 +314,10 @@ mod tests {
         let roster = Roster::new(member(1, 1), Vec::new());
         roster.merge((2..5_000).map(|node| RosterEntry { member: member(node, 1), gone: false }));
         assert_eq!(roster.entries().len(), ROSTER_MAX);
+        roster.merge([RosterEntry { member: member(2, 1), gone: true }]);
+        roster.merge([RosterEntry { member: member(9_000, 1), gone: false }]);
+        assert_eq!(roster.entries().len(), ROSTER_MAX);
+        let known = |node| roster.peer(NodeId::new(node), |_| ()).is_some();
+        assert!(known(9_000) && !known(2), "who is gone makes room");
     }
 }

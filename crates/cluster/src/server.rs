@@ -12,8 +12,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use plimsoll_domain::id::NodeId;
 use plimsoll_wire::peer::v1::{
-    Refusal, Welcome, decode_ask_refs, decode_ask_token, decode_datagrams, decode_follow, decode_hello,
-    decode_question, decode_roster, encode_datagrams, encode_roster, encode_token, encode_welcome,
+    Refusal, Welcome, decode_ask_refs, decode_ask_token, decode_datagrams, decode_fingerprint, decode_follow,
+    decode_hello, decode_question, decode_roster, encode_datagrams, encode_roster, encode_token, encode_welcome,
 };
 use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError, Frames};
 use tokio::sync::{Semaphore, oneshot};
@@ -133,6 +133,7 @@ async fn answer(context: Arc<Context>, caller: Arc<Caller>, request: Request<Inc
         ("roster", Some(_)) => roster(&context, body).await,
         ("refs", Some(_)) => refs(&context, body).await,
         ("token", Some(_)) => token(&context, body).await,
+        ("fetch", Some((peer, _))) => fetch(&context, *peer, body).await,
         ("differ", Some(_)) => differ(&context, body).await,
         _ => Err(Refused::Status(StatusCode::NOT_FOUND)),
     };
@@ -244,6 +245,23 @@ async fn differ(context: &Context, body: Incoming) -> Result<Body, Refused> {
         Err(error) => {
             tracing::error!(%error, "a peer's question cannot be answered");
             Err(Refused::Status(StatusCode::SERVICE_UNAVAILABLE))
+        }
+    }
+}
+
+/// Fetches all that the caller has: it is about to leave.
+async fn fetch(context: &Context, peer: NodeId, body: Incoming) -> Result<Body, Refused> {
+    let theirs = decode_fingerprint(&frame_of(body).await?)?;
+    let unavailable = Refused::Status(StatusCode::SERVICE_UNAVAILABLE);
+    let Some(link) = context.roster.peer(peer, |peer| peer.link.clone()).flatten() else { return Err(unavailable) };
+    match anti_entropy::run_with(context, &link, theirs).await {
+        Ok(run) => {
+            tracing::info!(%peer, facts = run.facts, "has all of a member that leaves");
+            Ok(whole(Vec::new()))
+        }
+        Err(error) => {
+            tracing::warn!(%peer, %error, "a member that leaves could not be compared with");
+            Err(unavailable)
         }
     }
 }

@@ -59,7 +59,7 @@ pub struct Freshness {
     /// Everything any member had stamped so long ago is here: an upper bound. `None` if some member has not been heard of
     /// since this node started, so that there is none.
     pub staleness: Option<Duration>,
-    /// Regions of which no member is connected or has lately been heard of.
+    /// Other regions from which nothing has come lately.
     pub regions_missing: Vec<Region>,
 }
 
@@ -148,7 +148,8 @@ impl Cluster {
             let members = || peers.values().filter(|peer| !peer.entry.gone);
             let oldest = members().map(|peer| peer.as_of).min().unwrap_or(now);
             let mut heard: BTreeMap<&str, (bool, &Region)> = BTreeMap::new();
-            for peer in members() {
+            let here = &self.context.roster.here().region;
+            for peer in members().filter(|peer| peer.entry.member.region != *here) {
                 let region = &peer.entry.member.region;
                 let is_heard = now.saturating_sub(peer.as_of) <= silence;
                 heard.entry(region.as_str()).or_insert((false, region)).0 |= is_heard;
@@ -184,6 +185,15 @@ impl Cluster {
         // What there is when the time is over is told.
         let _ = timeout(patience, enough).await;
         Replicated { members: count() }
+    }
+
+    /// How many members tell this node themselves how far they have come with what it stamps, this node among them. Others
+    /// get it from these.
+    #[must_use]
+    pub fn tellers(&self) -> u32 {
+        let tells = |peer: &&Peer| !peer.entry.gone && peer.followings > 0;
+        let others = self.context.roster.view(|peers| peers.values().filter(tells).count());
+        u32::try_from(others + 1).unwrap_or(u32::MAX)
     }
 
     /// How many members there are, this node among them.

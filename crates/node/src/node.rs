@@ -151,6 +151,10 @@ impl Node {
         let (stop, stopping) = watch::channel(false);
         let writer = WriterThread::spawn(writer).map_err(StartError::Thread)?;
         let (cluster, cluster_tasks) = match (options.cluster.clone(), environment.peers) {
+            (Some(_), Some(_)) if format.is_old() => {
+                tracing::warn!("the node stays away from its peers until the data directory is migrated");
+                (None, None)
+            }
             (Some(settings), Some(network)) => {
                 let told = settings.options(local_addr, options.drift_max);
                 let clock = Arc::clone(&environment.wall_clock);
@@ -196,13 +200,22 @@ impl Node {
     }
 }
 
+/// Where clients reach a node that says nothing of it: where it listens, and if that is everywhere, where peers reach it.
+fn http_address(listens: SocketAddr, advertised: Option<&str>) -> String {
+    let host = advertised.and_then(|address| address.rsplit_once(':')).map(|(host, _)| host);
+    match host.filter(|_| listens.ip().is_unspecified()) {
+        Some(host) => format!("{host}:{}", listens.port()),
+        None => listens.to_string(),
+    }
+}
+
 impl ClusterSettings {
     fn options(self, local_addr: SocketAddr, drift_max: Duration) -> ClusterOptions {
         ClusterOptions {
             cluster: self.cluster,
             region: self.region,
+            http: self.advertise_http.unwrap_or_else(|| http_address(local_addr, self.advertise.as_deref())),
             advertise: self.advertise,
-            http: self.advertise_http.unwrap_or_else(|| local_addr.to_string()),
             seeds: self.seeds,
             pulse: self.pulse,
             repair_timeout: self.repair_timeout,

@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | Meta | `format`, `identity`, `clock`, `sequence`, `fingerprint`, `usage/` tenant, `peer/` node | a record each |
 //! | Meta | `leaves`, `leaves/` first byte of a key | sequence of the checkpoint of leaves, and 256 of its leaves |
+//! | Meta | `note/` name | what others keep |
+//! | Meta | `reuse/` hash of tenant and artifact, `FactKey` | a content that lost to another under the same id |
 //! | Meta | `gone/` sequence | a fact of the checkpoint that was taken out after it |
 //! | Log | sequence of the first | a pack: facts of consecutive sequences, each with its tenant |
 //! | Identity | `FactKey`: hash of tenant and transition id, or of tenant and artifact for its tombstone | place: sequence, and offset in its pack |

@@ -8,8 +8,8 @@ use crate::layout;
 use crate::projections::{Patience, Projections};
 use crate::writer::Work;
 
-/// The most bytes of a note.
-pub const NOTE_BYTES_MAX: usize = 128 << 10;
+/// The most bytes of a note: below the 256 KiB beyond which sled puts a value into a file of its own.
+pub const NOTE_BYTES_MAX: usize = 240 << 10;
 
 /// Why clients' writes are turned away, though the store could take them. Peers' facts are merged all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

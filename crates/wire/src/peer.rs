@@ -1,7 +1,7 @@
 //! Frames: what nodes say to each other.
 //!
-//! A frame is its length in four bytes, big-endian, then one format byte (the body is bincode 2), one schema byte (the
-//! version of the conversation, agreed in its first exchange), and the body. A length beyond [`FRAME_BYTES_MAX`] is refused
+//! A frame is its length in four bytes, big-endian, then one format byte (the body is bincode 2), one schema byte (of which
+//! version its type is), and the body. A length beyond [`FRAME_BYTES_MAX`] is refused
 //! before anything is kept for it.
 //!
 //! Two adjacent versions are spoken, so that a cluster is upgraded node by node:
@@ -25,7 +25,7 @@ pub const OLDEST: u16 = 1;
 /// The newest.
 pub const NEWEST: u16 = 2;
 
-/// The most bytes of a frame without its length: a page of facts has at most a mebibyte and one fact more.
+/// The most bytes of a frame without its length: far more than a page of facts and one fact more.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
 
 const FORMAT_BINCODE_2: u8 = 1;

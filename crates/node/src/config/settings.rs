@@ -220,8 +220,9 @@ pub const SETTINGS: &[Setting] = &[
         key: "max_drift_ms",
         value: "MS",
         default: "500",
-        meaning: "How far ahead of this node's clock a committed_version may lie, 1 to 60000 ms. Raise it where clocks \
-                  cannot be kept closer.",
+        meaning: "How far ahead of this node's clock a committed_version or a peer's fact may lie, 1 to 60000 ms, and how far \
+                  off its peers' clocks this node's may be before it takes no writes. Raise it where clocks cannot be kept \
+                  closer, at all nodes alike.",
         has_flag: true,
         set: |config, text| number(text, 1, 60_000).map(|millis| config.drift_max = Duration::from_millis(millis)),
     },

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Method, Request, header};
 use tower::{Layer, ServiceExt};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use super::freshness::{REGIONS_MISSING, STALENESS_MS};
 use super::middleware::{PREFER, REQUEST_ID};
 use crate::config::CorsOrigins;
 
@@ -37,13 +38,15 @@ pub(super) fn layer(origins: &CorsOrigins) -> Option<CorsLayer> {
         header::ETAG,
         header::LOCATION,
         HeaderName::from_static("preference-applied"),
+        REGIONS_MISSING,
+        STALENESS_MS,
         header::RETRY_AFTER,
         header::WWW_AUTHENTICATE,
         REQUEST_ID,
     ];
     let layer = CorsLayer::new()
         .allow_origin(origins)
-        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::DELETE])
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers(asked)
         .expose_headers(told)
         .max_age(AGE_MAX);

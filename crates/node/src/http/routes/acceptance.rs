@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use plimsoll_domain::id::{ArtifactId, TransitionId};
+use plimsoll_cluster::cluster::Cluster;
+use plimsoll_cluster::status::Replicated;
+use plimsoll_domain::id::{ArtifactId, TenantId, TransitionId};
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_store::Accepted;
 use plimsoll_store::error::WriteError;
@@ -19,29 +21,67 @@ pub(super) fn settle(app: &App, outcome: Result<Accepted, WriteError>) -> Result
     Ok(accepted)
 }
 
-/// Waits until so many members, this one among them, have everything that is durable here.
+/// What the members' acknowledgements of this node's feed can tell, at one moment.
+#[derive(Clone, Copy)]
+pub(super) struct FeedTells {
+    wanted: u32,
+    has_enough: bool,
+}
+
+impl FeedTells {
+    /// Of writes that so many members are to have: whether so many follow the feed themselves.
+    pub(super) fn now(app: &App, wanted: u32) -> Self {
+        let has_enough = app.cluster.as_ref().is_none_or(|cluster| wanted <= cluster.tellers());
+        Self { wanted, has_enough }
+    }
+
+    /// Whether they tell of this write: it was stamped here.
+    pub(super) const fn of(self, accepted: &Accepted) -> bool {
+        self.wanted <= 1 || (self.has_enough && !accepted.repeated)
+    }
+}
+
+/// Waits until so many members, this one among them, have everything that this node has stamped.
 pub(super) async fn replicated(app: &App, wanted: u32) -> Result<(), ApiError> {
-    if wanted <= 1 {
-        return Ok(());
-    }
-    let (size, members) = match &app.cluster {
-        None => (1, 1),
+    let Some((cluster, patience)) = replicas(app, wanted)? else { return Ok(()) };
+    enough(cluster.replicated(wanted, patience).await, wanted, cluster)
+}
+
+/// Waits until so many members have the state an artifact has here: what was accepted before, perhaps elsewhere, too.
+pub(super) async fn state_replicated(
+    app: &App,
+    tenant: &TenantId,
+    artifact: &ArtifactId,
+    wanted: u32,
+) -> Result<(), ApiError> {
+    let Some((cluster, patience)) = replicas(app, wanted)? else { return Ok(()) };
+    enough(cluster.replicated_state(tenant, artifact, wanted, patience).await?, wanted, cluster)
+}
+
+/// Whom to wait for, and how long; `None` where this node alone is enough.
+fn replicas(app: &App, wanted: u32) -> Result<Option<(&Cluster, Duration)>, ApiError> {
+    match &app.cluster {
+        _ if wanted <= 1 => Ok(None),
+        None => Err(under_replicated(1, wanted, 1)),
         // What cannot be had is not waited for.
-        Some(cluster) if cluster.size() < wanted => {
-            (cluster.size(), cluster.replicated(wanted, Duration::ZERO).await.members)
-        }
-        Some(cluster) => (cluster.size(), cluster.replicated(wanted, app.ack_timeout).await.members),
-    };
-    if members >= wanted {
-        return Ok(());
+        Some(cluster) if cluster.size() < wanted => Ok(Some((cluster, Duration::ZERO))),
+        Some(cluster) => Ok(Some((cluster, app.ack_timeout))),
     }
-    Err(ApiError::new(
+}
+
+fn enough(replicated: Replicated, wanted: u32, cluster: &Cluster) -> Result<(), ApiError> {
+    let Replicated { members } = replicated;
+    if members >= wanted { Ok(()) } else { Err(under_replicated(members, wanted, cluster.size())) }
+}
+
+fn under_replicated(members: u32, wanted: u32, size: u32) -> ApiError {
+    ApiError::new(
         Kind::UnderReplicated,
         format!(
             "the transition stands, on the disks of {members} of the {wanted} members asked for, and goes on to others; the \
              cluster has {size}"
         ),
-    ))
+    )
 }
 
 /// The status of an accepted write.

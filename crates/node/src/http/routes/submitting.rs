@@ -3,15 +3,16 @@
 //! A transition that resolves a ref this node does not know may rest on one that has not come here yet. Before it is refused
 //! with 409 the members are asked; if one of them cannot be, it is refused with 503, for a 409 must never be a guess.
 
+use std::time::Duration;
+
+use crate::http::app::App;
+use crate::http::error::ApiError;
+use plimsoll_cluster::repair::Asked;
 use plimsoll_domain::id::TenantId;
 use plimsoll_domain::projection::{Refusal, Transition};
 use plimsoll_store::error::WriteError;
 use plimsoll_store::writer::{Outcome, Post};
 use plimsoll_wire::problem::Kind;
-use std::time::Duration;
-
-use crate::http::app::App;
-use crate::http::error::ApiError;
 
 /// When a member that was silent may answer again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -38,25 +39,51 @@ pub(super) const fn is_unknown_ref(outcome: &Outcome) -> bool {
 }
 
 /// Asks the members, and puts the transition to the store once more.
-pub(super) async fn ask_members(app: &App, tenant: &TenantId, post: Post) -> Result<Outcome, ApiError> {
-    let Some(cluster) = &app.cluster else { return Ok(app.projections.submit(tenant, post).await) };
-    let transition = &post.submission.transition;
+async fn ask_members(app: &App, tenant: &TenantId, post: Post) -> Result<Outcome, ApiError> {
+    let asked = ask(app, tenant, &post.submission.transition).await?;
+    let outcome = app.projections.submit(tenant, post).await;
+    match asked {
+        Some(asked) if is_unknown_ref(&outcome) => unless_nobody_knows(&asked).map(|()| outcome),
+        _ => Ok(outcome),
+    }
+}
+
+/// Asks the members about a line of a batch, which was refused. It is not put to the store once more: lines after it are
+/// there already, and would be decided before it. So if it turns out that the ref is known it is to be sent again.
+///
+/// # Errors
+/// What the line is answered with, if not with the refusal.
+pub(super) async fn ask_about_line(app: &App, tenant: &TenantId, transition: &Transition) -> Result<(), ApiError> {
+    match ask(app, tenant, transition).await? {
+        Some(asked) => unless_nobody_knows(&asked),
+        None => Ok(()),
+    }
+}
+
+/// `None` where the node is alone.
+async fn ask(app: &App, tenant: &TenantId, transition: &Transition) -> Result<Option<Asked>, ApiError> {
+    let Some(cluster) = &app.cluster else { return Ok(None) };
     let resolved = transition.refs().iter().filter(|produced| produced.resolution.is_some());
     let refs: Vec<_> = resolved.map(|produced| produced.key.clone()).collect();
     let _place = app.bounds().questions.enter_for(tenant)?;
-    let asked = cluster.ask_refs(tenant, &transition.artifact, refs).await?;
-    let outcome = app.projections.submit(tenant, post).await;
-    if asked.silent.is_empty() || !is_unknown_ref(&outcome) {
-        return Ok(outcome);
+    Ok(Some(cluster.ask_refs(tenant, &transition.artifact, refs).await?))
+}
+
+/// A 409 must never be a guess: only where all have answered, and nobody knows, is the ref unknown.
+fn unless_nobody_knows(asked: &Asked) -> Result<(), ApiError> {
+    let unverifiable = |detail: String| ApiError::new(Kind::UnverifiableRef, detail).retry_after(RETRY);
+    if asked.is_known {
+        return Err(unverifiable(
+            "the ref was not known here, and is known to another member: send it again".to_owned(),
+        ));
+    }
+    if asked.silent.is_empty() {
+        return Ok(());
     }
     let silent: Vec<String> = asked.silent.iter().map(ToString::to_string).collect();
-    Err(ApiError::new(
-        Kind::UnverifiableRef,
-        format!(
-            "the ref is not known here, and these members cannot be asked for it: {}. If one of them will not come back, \
-             forget it with `plimsoll forget`",
-            silent.join(", ")
-        ),
-    )
-    .retry_after(RETRY))
+    Err(unverifiable(format!(
+        "the ref is not known here, and these members cannot be asked for it: {}. If one of them will not come back, \
+         forget it with `plimsoll forget`",
+        silent.join(", ")
+    )))
 }

@@ -51,7 +51,11 @@ pub(super) async fn post_transition(State(app): State<App>, request: Request) ->
     let outcome =
         submitting::submit(&app, &tenant, post).await.inspect_err(|error| app.metrics.refused(&error.problem))?;
     let accepted = acceptance::settle(&app, outcome)?;
-    acceptance::replicated(&app, acknowledgements).await?;
+    if acceptance::FeedTells::now(&app, acknowledgements).of(&accepted) {
+        acceptance::replicated(&app, acknowledgements).await?;
+    } else {
+        acceptance::state_replicated(&app, &tenant, &artifact, acknowledgements).await?;
+    }
     let body = acceptance::body(&artifact, &transition, &accepted);
     let entity_tag = cursor::entity_tag(&body.committed_version);
     let status = StatusCode::from_u16(acceptance::status(&accepted)).expect("200 and 201 are statuses");

@@ -7,7 +7,7 @@ use super::super::{FrameError, decode, encode};
 use super::{FIRST, Versions};
 
 /// The most members a roster may have.
-pub const ROSTER_MAX: usize = 1_024;
+pub const ROSTER_MAX: usize = 256;
 
 /// The most bytes of an address: a host name of 253 and a port.
 const ADDRESS_BYTES_MAX: usize = 260;

@@ -106,5 +106,20 @@ pub fn decode_answer(frame: &[u8]) -> Result<Answer, FrameError> {
     })
 }
 
+/// Writes the fingerprint of all facts, with its length: asks the other to fetch what it has not.
+#[must_use]
+pub fn encode_fingerprint(fingerprint: Fingerprint) -> Vec<u8> {
+    encode(FIRST, &(fingerprint.sum, fingerprint.count))
+}
+
+/// Reads the fingerprint of all facts.
+///
+/// # Errors
+/// [`FrameError`].
+pub fn decode_fingerprint(frame: &[u8]) -> Result<Fingerprint, FrameError> {
+    let (sum, count): FingerprintV1 = decode(FIRST, frame)?;
+    Ok(Fingerprint { sum, count })
+}
+
 /// About how many bytes of facts an answer may have.
 pub const ANSWER_BYTES_MAX: usize = FRAME_BYTES_MAX / 4;

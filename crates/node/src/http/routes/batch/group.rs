@@ -3,11 +3,14 @@
 //! A group waits for the tenant's rate, and goes on with as many lines as there is rate for: so a batch flows at the
 //! rate, however small that is, and what others post meanwhile takes a share and not its place.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use plimsoll_domain::id::{ArtifactId, TenantId, TransitionId};
 use plimsoll_domain::projection::{Expectation, Transition};
+use plimsoll_store::Accepted;
 use plimsoll_store::error::WriteError;
 use plimsoll_store::projections::Enqueued;
 use plimsoll_store::writer::{Outcome, Post, Series};
@@ -16,7 +19,8 @@ use plimsoll_wire::http::v1::{BatchBody, BatchLine};
 use super::Line;
 use crate::http::app::App;
 use crate::http::error::ApiError;
-use crate::http::routes::{acceptance, submitting};
+use crate::http::routes::acceptance::{self, FeedTells};
+use crate::http::routes::submitting;
 
 /// How long the next line waits for the tenant's rate before it and what follows are refused.
 const RATE_PATIENCE: Duration = Duration::from_secs(60);
@@ -53,7 +57,7 @@ type Named = Result<Remembered, ApiError>;
 struct Remembered {
     artifact: ArtifactId,
     transition: TransitionId,
-    post: Option<Post>,
+    whole: Option<Transition>,
 }
 
 /// What becomes of the lines that could be read.
@@ -103,7 +107,7 @@ impl Asker {
                 let mut remembered = Remembered::of(&submission.transition);
                 let post = Post { submission, expectation: Expectation::Any };
                 if submitting::may_need_members(&self.app, &post.submission.transition) {
-                    remembered.post = Some(post.clone());
+                    remembered.whole = Some(post.submission.transition.clone());
                 }
                 posts.push(post);
                 Ok(remembered)
@@ -129,7 +133,7 @@ impl Asker {
 
 impl Remembered {
     fn of(transition: &Transition) -> Self {
-        Self { artifact: transition.artifact.clone(), transition: transition.id.clone(), post: None }
+        Self { artifact: transition.artifact.clone(), transition: transition.id.clone(), whole: None }
     }
 }
 
@@ -147,14 +151,18 @@ impl Waiting {
             Fate::Enqueued(enqueued) => (enqueued.outcomes().await.into_iter(), None),
             Fate::Refused(error) => (Vec::new().into_iter(), Some(error)),
         };
-        let has_accepted = outcomes.as_slice().iter().any(Result::is_ok);
+        let feed = FeedTells::now(&asker.app, asker.acknowledgements);
+        let by_feed = |outcome: &Outcome| outcome.as_ref().is_ok_and(|accepted| feed.of(accepted));
+        let has_accepted = outcomes.as_slice().iter().any(by_feed);
         let replicated = match has_accepted {
             true => acceptance::replicated(&asker.app, asker.acknowledgements).await,
             false => Ok(()),
         };
         let mut text = Vec::with_capacity(self.lines.len() * ANSWER_BYTES);
-        for line in self.lines {
-            let Remembered { artifact, transition, post } = match line {
+        let mut instead = unverifiable(&asker, &self.lines, outcomes.as_slice()).await;
+        instead.extend(under_replicated(&asker, feed, &self.lines, outcomes.as_slice()).await);
+        for (place, line) in self.lines.into_iter().enumerate() {
+            let Remembered { artifact, transition, .. } = match line {
                 Ok(remembered) => remembered,
                 Err(error) => {
                     push_problem(&mut text, asker.refused(error));
@@ -168,19 +176,17 @@ impl Waiting {
                 }
                 (None, outcome) => outcome.expect("there is an outcome for each post"),
             };
-            let outcome = match post.filter(|_| submitting::is_unknown_ref(&outcome)) {
-                None => outcome,
-                Some(post) => match submitting::ask_members(&asker.app, &asker.tenant, post).await {
-                    Ok(outcome) => outcome,
-                    Err(error) => {
-                        push_problem(&mut text, asker.refused(error));
-                        continue;
-                    }
-                },
-            };
+            if let Some(error) = instead.remove(&place) {
+                push_problem(&mut text, asker.refused(error));
+                continue;
+            }
             is_refused_as_a_whole |= outcome.as_ref().is_err_and(is_of_the_whole_group);
             let settled = acceptance::settle(&asker.app, outcome);
-            match settled.and_then(|accepted| replicated.clone().map(|()| accepted)) {
+            let waited = |accepted: Accepted| {
+                let waited = if feed.of(&accepted) { replicated.clone() } else { Ok(()) };
+                waited.map(|()| accepted)
+            };
+            match settled.and_then(waited) {
                 Ok(accepted) => {
                     let body = BatchBody::Accepted(acceptance::body(&artifact, &transition, &accepted));
                     push_line(&mut text, acceptance::status(&accepted), body);
@@ -190,6 +196,47 @@ impl Waiting {
         }
         Answers { text, is_refused_as_a_whole }
     }
+}
+
+/// The lines and what became of them, each with its place.
+fn decided<'a>(
+    lines: &'a [Named],
+    outcomes: &'a [Outcome],
+) -> impl Iterator<Item = (usize, &'a Remembered, &'a Outcome)> {
+    let readable = lines.iter().enumerate().filter_map(|(place, line)| Some((place, line.as_ref().ok()?)));
+    readable.zip(outcomes).map(|((place, line), outcome)| (place, line, outcome))
+}
+
+/// Waits for other members' disks where their acknowledgements of this node's feed do not tell, for all lines at once.
+/// Returns what is to be said instead, by the place of the line.
+async fn under_replicated(
+    asker: &Asker,
+    feed: FeedTells,
+    lines: &[Named],
+    outcomes: &[Outcome],
+) -> BTreeMap<usize, ApiError> {
+    let wanted = asker.acknowledgements;
+    let others =
+        decided(lines, outcomes).filter(|(_, _, outcome)| outcome.as_ref().is_ok_and(|accepted| !feed.of(accepted)));
+    let waiting = others.map(|(place, line, _)| async move {
+        let waited = acceptance::state_replicated(&asker.app, &asker.tenant, &line.artifact, wanted).await;
+        waited.err().map(|error| (place, error))
+    });
+    join_all(waiting).await.into_iter().flatten().collect()
+}
+
+/// Asks the members about the lines that were refused for a ref that is not known here, all at once. Returns what is to be
+/// said instead, by the place of the line.
+async fn unverifiable(asker: &Asker, lines: &[Named], outcomes: &[Outcome]) -> BTreeMap<usize, ApiError> {
+    let unknown = decided(lines, outcomes).filter(|(_, _, outcome)| submitting::is_unknown_ref(outcome));
+    let asking = unknown.filter_map(|(place, line, _)| {
+        let transition = line.whole.as_ref()?;
+        Some(async move {
+            let asked = submitting::ask_about_line(&asker.app, &asker.tenant, transition).await;
+            asked.err().map(|error| (place, error))
+        })
+    });
+    join_all(asking).await.into_iter().flatten().collect()
 }
 
 /// Whether a write was refused with all of its group, and with everything that follows in its series: for a reason that
