@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use plimsoll_domain::id::NodeId;
 use plimsoll_domain::projection::Fingerprint;
-use plimsoll_domain::projection::reconcile::{self, Answer, Question, Reconciliation, Summary as _};
+use plimsoll_domain::projection::reconcile::{self, Answer, Question, Range, Reconciliation};
 use plimsoll_store::error::{ReadError, WriteError};
 use plimsoll_wire::peer::Frames;
 use plimsoll_wire::peer::v1::{ANSWER_BYTES_MAX, decode_answer, encode_answer, encode_question};
@@ -26,6 +26,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A peer that differs and is not still is asked so often all the same.
 const UNSTILL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// One peer is asked no more often than this, however still it is: what it has may be what cannot be taken now.
+const REST: Duration = Duration::from_secs(5);
 
 /// How long a peer may take to answer one question.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
@@ -67,8 +70,12 @@ pub(crate) async fn run_with(context: &Context, link: &Link, theirs: Fingerprint
             run.facts += facts.len() as u64;
             context.counters.repair_facts.add(facts.len());
             let facts = facts.into_iter().map(|(tenant, fact)| StoredFact { tenant, fact });
-            // A fact from too far ahead stays where it is, and is found again.
-            context.projections.absorb(facts.collect()).await?;
+            let outcomes = context.projections.absorb(facts.collect()).await?;
+            // A fact from too far ahead stays where it is, and is found again; on a full disk no fact is taken.
+            if let Some(refused) = outcomes.into_iter().find_map(Result::err) {
+                context.counters.facts_refused.add(1);
+                return Err(refused.into());
+            }
         }
     }
     Ok(run)
@@ -79,11 +86,7 @@ pub(crate) async fn answer(context: &Context, question: Question) -> Result<Opti
     let answer = match question {
         Question::Compare(ranges) => {
             let Some(own) = context.projections.summary() else { return Ok(None) };
-            let children = ranges.iter().map(|range| {
-                let children = range.children().expect("the question was checked: it names no leaf");
-                children.map(|child| own.fingerprint(child))
-            });
-            Answer::Children(children.collect())
+            reconcile::compare(&ranges, &own).expect("the question was checked: it names no leaf")
         }
         Question::Facts { ranges, after, have } => {
             let page = context.projections.facts_in(&ranges, after, &have, ANSWER_BYTES_MAX).await?;
@@ -114,21 +117,29 @@ struct Differing {
 pub(crate) async fn run(context: Arc<Context>) {
     let mut before: BTreeMap<NodeId, Seen> = BTreeMap::new();
     let mut asked = Instant::now();
+    let mut strangers_asked = Instant::now();
     let mut latest = None;
+    let mut rested: BTreeMap<NodeId, Instant> = BTreeMap::new();
     loop {
         sleep(LOOK_INTERVAL).await;
         let Ok(own) = context.projections.fingerprint() else { continue };
         let differing = differing(&context, own);
         let is_due = |peer: &&Differing| {
             let was_so = before.get(&peer.node) == Some(&peer.seen);
-            (peer.is_still && was_so) || asked.elapsed() >= UNSTILL_INTERVAL
+            let is_rested = rested.get(&peer.node).is_none_or(|asked: &Instant| asked.elapsed() >= REST);
+            (peer.is_still && was_so && is_rested) || asked.elapsed() >= UNSTILL_INTERVAL
         };
         // One after another: what only the last of them has is fetched too.
         let chosen = differing.iter().filter(|peer| Some(peer.node) > latest).find(is_due);
         if let Some(peer) = chosen.or_else(|| differing.iter().find(is_due)) {
             asked = Instant::now();
             latest = Some(peer.node);
+            rested.insert(peer.node, Instant::now());
             repair(&context, peer).await;
+        }
+        if strangers_asked.elapsed() >= UNSTILL_INTERVAL {
+            strangers_asked = Instant::now();
+            compare_unfollowed(&context, own).await;
         }
         before = differing.into_iter().map(|peer| (peer.node, peer.seen)).collect();
     }
@@ -140,11 +151,37 @@ fn differing(context: &Context, own: Fingerprint) -> Vec<Differing> {
         let differing = peers.iter().filter_map(|(node, peer)| {
             let (told, link) = (peer.told?, peer.link.clone()?);
             let theirs = Fingerprint { sum: told.digest, count: told.facts };
-            let is_still = told.sequence <= peer.taken.sequence && position <= peer.acknowledged;
+            let is_followed = peer.followings > 0;
+            let is_still = told.sequence <= peer.taken.sequence && (!is_followed || position <= peer.acknowledged);
             (theirs != own).then(|| Differing { node: *node, link, seen: Seen { theirs, own }, is_still })
         });
         differing.collect()
     })
+}
+
+/// Compares with the peers whose feeds this node does not follow, and who so do not tell it what they have: what a relay
+/// should pass on may not reach it.
+async fn compare_unfollowed(context: &Context, own: Fingerprint) {
+    let unfollowed: Vec<(NodeId, Link)> = context.roster.view(|peers| {
+        let links = peers.iter().filter(|(_, peer)| peer.told.is_none() && !peer.entry.gone);
+        links.filter_map(|(node, peer)| Some((*node, peer.link.clone()?))).collect()
+    });
+    for (node, link) in unfollowed {
+        match root_of(&link).await {
+            Ok(theirs) if theirs == own => {}
+            Ok(theirs) => repair(context, &Differing { node, link, seen: Seen { theirs, own }, is_still: false }).await,
+            Err(error) => tracing::debug!(peer = %node, %error, "a peer does not say what it has"),
+        }
+    }
+}
+
+/// The fingerprint of all a peer has.
+async fn root_of(link: &Link) -> Result<Fingerprint, RunError> {
+    let answer = link.ask("differ", encode_question(&Question::Compare(vec![Range::WHOLE])), ANSWER_TIME_MAX).await?;
+    match decode_answer(Frames::only(&answer).map_err(LinkError::from)?).map_err(LinkError::from)? {
+        Answer::Children(children) => Ok(children.into_iter().flatten().fold(Fingerprint::default(), Fingerprint::and)),
+        Answer::Facts { .. } => Err(reconcile::Malformed::Answer.into()),
+    }
 }
 
 async fn repair(context: &Context, peer: &Differing) {

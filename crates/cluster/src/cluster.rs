@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use plimsoll_domain::id::{ClusterName, Region};
@@ -147,6 +148,7 @@ impl Cluster {
         // An older state of the data directory may have been put back: then the time is what makes it the later one.
         let generation = (kept.generation + 1).max((wall_clock)().get() / 1_000_000_000);
         let here = here(&options, &projections, address, generation);
+        let knows_others = !kept.roster.is_empty();
         let roster = Roster::new(here, kept.roster);
         let (membership, inputs) = mpsc::channel(INPUTS_MAX);
         let context = Arc::new(Context {
@@ -164,6 +166,8 @@ impl Cluster {
             cut: watch::Sender::new(false),
             ready: watch::Sender::new(false),
             leaving: watch::Sender::new(false),
+            has_left: AtomicBool::new(false),
+            is_alone_so_far: AtomicBool::new(!options.seeds.is_empty() && !knows_others),
             counters: Counters::default(),
         });
         if kept.has_left {
@@ -229,10 +233,11 @@ async fn watch_clocks(context: Arc<Context>) {
             let connected = peers.values().filter(|peer| peer.link.is_some());
             connected.filter_map(|peer| peer.offset()).map(|offset| offset.nanos).collect::<Vec<_>>()
         });
-        let is_off = skew::is_fenced(offsets.clone(), context.drift_max);
-        match (context.projections.fence(), is_off) {
+        // With too few to judge it stays as it was judged last.
+        let Some(median) = skew::median(offsets) else { continue };
+        match (context.projections.fence(), skew::is_off(median, context.drift_max)) {
             (None, true) => {
-                let ahead_ms = skew::median(offsets).unwrap_or_default() / -1_000_000;
+                let ahead_ms = median / -1_000_000;
                 tracing::error!(ahead_ms, "this node's clock is off the median of its peers': it takes no writes");
                 context.projections.set_fence(Some(Fence::Clock));
             }

@@ -1,6 +1,7 @@
 //! What every task of a cluster shares.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use plimsoll_domain::id::{ClusterName, NodeId};
@@ -37,6 +38,10 @@ pub(crate) struct Context {
     pub(crate) ready: watch::Sender<bool>,
     /// Whether the node leaves.
     pub(crate) leaving: watch::Sender<bool>,
+    /// Whether this node is no member any more.
+    pub(crate) has_left: AtomicBool,
+    /// Whether it is to meet somebody, and has met nobody yet: then it does not know who else there is.
+    pub(crate) is_alone_so_far: AtomicBool,
     pub(crate) counters: Counters,
 }
 
@@ -81,6 +86,7 @@ impl Context {
     /// Takes over whom a peer knows, and that it is there.
     pub(crate) fn met(&self, hello: Hello) {
         let Hello { member, roster, .. } = hello;
+        self.is_alone_so_far.store(false, Ordering::Relaxed);
         let node = member.node;
         self.take_roster(std::iter::once(RosterEntry { member, gone: false }).chain(roster));
         let now = self.now();
@@ -110,6 +116,7 @@ impl Context {
 
     /// What a node takes that is no member any more would go nowhere.
     pub(crate) fn fence_gone(&self) {
+        self.has_left.store(true, Ordering::Relaxed);
         if self.projections.fence() != Some(Fence::NoMember) {
             tracing::error!(
                 "this node is no member any more: it left, or was forgotten; it takes no writes, and may only come back as a \

@@ -117,9 +117,10 @@ impl<'a> Teller<'a> {
         let mut interval = PULSE_FIRST.min(self.context.pulse);
         let mut due = Instant::now();
         loop {
+            let clock = self.context.now();
             let durable = progress.borrow_and_update().durable;
             if Instant::now() >= due {
-                self.pulse(at, durable).await?;
+                self.pulse(at, durable, clock).await?;
                 interval = (interval * 2).min(self.context.pulse);
                 due = Instant::now() + interval;
             }
@@ -168,8 +169,8 @@ impl<'a> Teller<'a> {
         Ok(reached)
     }
 
-    async fn pulse(&mut self, at: Position, durable: u64) -> Result<(), LinkError> {
-        let clock = self.context.now();
+    /// `clock` was read before `durable` was.
+    async fn pulse(&mut self, at: Position, durable: u64, clock: u64) -> Result<(), LinkError> {
         let fingerprint = self.context.projections.fingerprint().ok();
         let changed = fingerprint.filter(|fingerprint| self.facts != Some(*fingerprint));
         self.facts = fingerprint.or(self.facts);

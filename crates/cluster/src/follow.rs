@@ -182,6 +182,11 @@ impl<'a> Follower<'a> {
         let now = self.context.now();
         self.context.roster.note(self.peer, |peer| {
             peer.taken.sequence = peer.taken.sequence.max(reached.sequence);
+            peer.trouble = None;
+            // This clock was set back: what was known by it is not known any more.
+            if peer.as_of > now {
+                peer.as_of = 0;
+            }
             peer.as_of = peer.as_of.max(peer.to_own_clock(reached.clock, now));
         });
         self.tell(reached.sequence).await
@@ -202,12 +207,16 @@ impl<'a> Follower<'a> {
             trip.into_iter().for_each(|offset| peer.clock.add(offset));
             let (facts, digest) = pulse.facts.or(peer.told.map(|told| (told.facts, told.digest))).unwrap_or_default();
             peer.told = Some(Told { sequence: pulse.durable, facts, digest, ready: pulse.ready });
-            peer.trouble = None;
         });
         self.relayed(&pulse.relayed).await?;
         self.skipped(pulse);
         self.pulses += 1;
-        let is_apart = |offset: Offset| Duration::from_nanos(offset.nanos.unsigned_abs()) > self.context.drift_max / 2;
+        let apart = i128::from(pulse.clock) - i128::from(returned);
+        let is_apart = |offset: Offset| {
+            let half = self.context.drift_max / 2;
+            let beyond = |nanos: i128| nanos.unsigned_abs() > half.as_nanos();
+            beyond(offset.nanos.into()) || beyond(apart - i128::from(offset.nanos))
+        };
         let (sequence, offset) =
             self.context.roster.peer(self.peer, |peer| (peer.taken.sequence, peer.offset())).unwrap_or_default();
         if self.pulses <= ECHOES_FIRST || self.pulses.is_multiple_of(ECHO_EVERY) || offset.is_some_and(is_apart) {

@@ -1,4 +1,8 @@
 //! Coming in: a node is ready once it has what its peers had when it met them.
+//!
+//! What a peer had is the end of its feed as it told it first. Peers that are ready themselves are the ones to go by; where
+//! none is, as when a whole cluster is started, a node goes by those it meets. What no feed brings, facts of nodes that are
+//! gone, a node that was never ready fetches by comparing with one of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,21 +17,27 @@ use crate::context::Context;
 use crate::link::Link;
 use crate::roster::Peer;
 
-/// A node that reaches nobody goes on alone after so long: it may be the first, or cut off.
+/// A node that reaches nobody goes on alone after so long: it may be the first, or cut off. So it does with what it has of a
+/// peer that it has lost.
 const ALONE_AFTER: Duration = Duration::from_secs(10);
 
-/// After the first peer is met the others have so long to be met too.
+/// After the first ready peer is met the others have so long to be met too; and where none is ready, so long for one that is.
 const GATHERING: Duration = Duration::from_millis(500);
+const GATHERING_UNREADY: Duration = Duration::from_secs(3);
 
 /// How often it is looked whether the node has caught up, and how often it is told how far it is.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
 
+/// When a comparison that failed is tried again, and how often.
+const COMPARE_RETRY: Duration = Duration::from_secs(1);
+const COMPARISONS_MAX: u32 = 30;
+
 /// Says when the node is ready. `joined` tells whether it was once; `has_seeds` whether it is to meet somebody.
 pub(crate) async fn run(context: Arc<Context>, joined: bool, has_seeds: bool) {
     let knows_nobody = context.roster.view(BTreeMap::is_empty);
     if has_seeds || !knows_nobody {
-        catch_up(&context, joined).await;
+        CatchingUp::new(&context).run(joined).await;
         if !joined {
             compare(&context).await;
         }
@@ -36,57 +46,103 @@ pub(crate) async fn run(context: Arc<Context>, joined: bool, has_seeds: bool) {
     context.ready.send_replace(true);
 }
 
-/// Fetches what no feed has brought: facts of nodes that are gone.
-async fn compare(context: &Context) {
-    let peers: Vec<(NodeId, Link, Fingerprint)> = context.roster.view(|peers| {
-        let told = |(node, peer): (&NodeId, &Peer)| {
-            let told = peer.told?;
-            Some((*node, peer.link.clone()?, Fingerprint { sum: told.digest, count: told.facts }))
+/// What a peer had when it was met.
+struct Had {
+    sequence: u64,
+    is_ready: bool,
+    /// When the connection to it was seen to be gone.
+    lost: Option<Instant>,
+}
+
+struct CatchingUp<'a> {
+    context: &'a Context,
+    had: BTreeMap<NodeId, Had>,
+    began: Instant,
+    /// When the first peer was met.
+    met: Option<Instant>,
+    told: Instant,
+}
+
+impl<'a> CatchingUp<'a> {
+    fn new(context: &'a Context) -> Self {
+        Self { context, had: BTreeMap::new(), began: Instant::now(), met: None, told: Instant::now() }
+    }
+
+    async fn run(mut self, joined: bool) {
+        loop {
+            let missing = self.look();
+            if self.is_over(missing, joined) {
+                return;
+            }
+            if missing > 0 && self.told.elapsed() >= TELL_INTERVAL {
+                self.told = Instant::now();
+                tracing::info!(missing, "catching up with the peers");
+            }
+            sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Notes who is met, and returns how much of what they had is missing here.
+    fn look(&mut self) -> u64 {
+        let had = &mut self.had;
+        let missing = self.context.roster.view(|peers| {
+            let mut missing = 0_u64;
+            for (node, peer) in peers.iter().filter(|(_, peer)| !peer.entry.gone) {
+                if let Some(told) = peer.told {
+                    let fresh = || Had { sequence: told.sequence, is_ready: false, lost: None };
+                    had.entry(*node).or_insert_with(fresh).is_ready |= told.ready;
+                }
+                let Some(had) = had.get_mut(node) else { continue };
+                had.lost = if peer.link.is_some() { None } else { had.lost.or_else(|| Some(Instant::now())) };
+                if had.lost.is_none_or(|lost| lost.elapsed() < ALONE_AFTER) {
+                    missing = missing.saturating_add(had.sequence.saturating_sub(peer.taken.sequence));
+                }
+            }
+            missing
+        });
+        if !self.had.is_empty() {
+            self.met.get_or_insert_with(Instant::now);
+        }
+        missing
+    }
+
+    fn is_over(&self, missing: u64, joined: bool) -> bool {
+        let Some(met) = self.met else {
+            let is_alone = self.began.elapsed() >= ALONE_AFTER;
+            if is_alone {
+                tracing::warn!(joined, "no peer answers; the node goes on alone");
+            }
+            return is_alone;
         };
-        peers.iter().filter_map(told).collect()
-    });
-    for (node, link, theirs) in peers {
-        let equal = context.projections.fingerprint().is_ok_and(|own| own == theirs);
-        if equal {
-            continue;
-        }
-        match run_with(context, &link, theirs).await {
-            Ok(run) => tracing::info!(peer = %node, facts = run.facts, "compared with a peer"),
-            Err(error) => tracing::warn!(peer = %node, %error, "a peer could not be compared with"),
-        }
+        let has_ready = self.had.values().any(|had| had.is_ready);
+        let gathering = if has_ready || joined { GATHERING } else { GATHERING_UNREADY };
+        missing == 0 && met.elapsed() >= gathering
     }
 }
 
-async fn catch_up(context: &Context, joined: bool) {
-    let mut told = Instant::now();
-    let deadline = Instant::now() + ALONE_AFTER;
-    // What each had when it was met.
-    let mut had: BTreeMap<NodeId, u64> = BTreeMap::new();
-    let mut gathered = None;
-    loop {
-        let (missing, facts) = context.roster.view(|peers| {
-            let mut missing = 0;
-            for (node, peer) in peers.iter().filter(|(_, peer)| peer.link.is_some()) {
-                let Some(told) = peer.told else { continue };
-                let had = *had.entry(*node).or_insert(told.sequence);
-                missing += had.saturating_sub(peer.taken.sequence);
-            }
-            (missing, had.values().sum::<u64>())
-        });
-        if !had.is_empty() {
-            let until = *gathered.get_or_insert_with(|| Instant::now() + GATHERING);
-            if missing == 0 && Instant::now() >= until {
-                return;
-            }
-        }
-        if had.is_empty() && Instant::now() >= deadline {
-            tracing::warn!(joined, "no peer answers; the node goes on alone");
+/// Fetches from one peer what no feed has brought.
+async fn compare(context: &Context) {
+    for _ in 0..COMPARISONS_MAX {
+        let Some((node, link, theirs)) = best_peer(context) else { return };
+        if context.projections.fingerprint().is_ok_and(|own| own == theirs) {
             return;
         }
-        if missing > 0 && told.elapsed() >= TELL_INTERVAL {
-            told = Instant::now();
-            tracing::info!(missing, of = facts, "catching up with the peers");
+        match run_with(context, &link, theirs).await {
+            Ok(run) => return tracing::info!(peer = %node, facts = run.facts, "compared with a peer"),
+            Err(error) => tracing::warn!(peer = %node, %error, "a peer could not be compared with"),
         }
-        sleep(LOOK_INTERVAL).await;
+        sleep(COMPARE_RETRY).await;
     }
+}
+
+/// A peer that is ready, or else the one with the most facts.
+fn best_peer(context: &Context) -> Option<(NodeId, Link, Fingerprint)> {
+    context.roster.view(|peers| {
+        let told = |(node, peer): (&NodeId, &Peer)| {
+            let told = peer.told?;
+            let theirs = Fingerprint { sum: told.digest, count: told.facts };
+            Some(((told.ready, told.facts), (*node, peer.link.clone()?, theirs)))
+        };
+        peers.iter().filter_map(told).max_by_key(|(rank, _)| *rank).map(|(_, peer)| peer)
+    })
 }

@@ -38,8 +38,12 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// The pause where another node is at a member's address, as where its disk was wiped: only the operator ends that.
 const TAKEN_PAUSE: Duration = Duration::from_secs(60);
 
-/// The pause before a feed is followed again of which a fact could not be taken over.
+/// A connection that held so long was a good one; one that did not is made again later each time.
+const LASTING: Duration = Duration::from_secs(10);
+
+/// The pause before a feed is followed again of which a fact could not be taken over: doubled each time, up to the most.
 const REFUSED_FACT_PAUSE: Duration = Duration::from_millis(200);
+const REFUSED_FACT_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Keeps connections to all members there are, and calls the seeds until they are members. Runs for ever.
 pub(crate) async fn keep(context: Arc<Context>, seeds: Vec<String>) {
@@ -84,7 +88,9 @@ async fn knock(context: Arc<Context>, seed: String) {
                 }
                 sleep(REFUSED_PAUSE).await;
             }
-            Err(LinkError::Refused(Refusal::Yourself)) => return,
+            // A name of several nodes may lead to another one next time.
+            Err(LinkError::Refused(Refusal::Yourself)) if !context.roster.view(BTreeMap::is_empty) => return,
+            Err(LinkError::Refused(Refusal::Yourself)) => sleep(REFUSED_PAUSE).await,
             Err(error) => {
                 let pause = away.failed(&context, None, &seed, &error);
                 sleep(pause).await;
@@ -118,7 +124,7 @@ async fn keep_one(context: Arc<Context>, node: NodeId) {
             Ok(found) if found == node => Ok(link),
             Ok(_) => Err(LinkError::AnotherNode),
             Err(Refusal::Yourself) => Err(LinkError::AnotherNode),
-            Err(refusal) => Err(LinkError::Refused(refusal)),
+            Err(refusal) => Err(LinkError::Unwelcome(refusal)),
         }) {
             Ok(link) => {
                 context.counters.links_made.add(1);
@@ -127,12 +133,15 @@ async fn keep_one(context: Arc<Context>, node: NodeId) {
                     peer.link = Some(link.clone());
                     peer.trouble = None;
                 });
+                let made = Instant::now();
                 let error = use_link(&context, &link, node).await;
                 context.roster.change(node, |peer| {
                     peer.link = None;
                     peer.told = None;
                 });
-                away = Away::new();
+                if made.elapsed() >= LASTING {
+                    away = Away::new();
+                }
                 away.failed(&context, Some(node), &address, &error)
             }
             Err(error) => away.failed(&context, Some(node), &address, &error),
@@ -169,7 +178,9 @@ pub(crate) async fn is_set(flag: &mut watch::Receiver<bool>) {
 async fn use_link(context: &Context, link: &Link, node: NodeId) -> LinkError {
     let mut changed = context.roster.watch();
     let mut cut = context.cut.subscribe();
+    let mut pause = REFUSED_FACT_PAUSE;
     loop {
+        let began = Instant::now();
         let wanted = context.roster.plan().get(&node).cloned();
         let following = async {
             match &wanted {
@@ -195,8 +206,12 @@ async fn use_link(context: &Context, link: &Link, node: NodeId) -> LinkError {
             parted = following => match parted {
                 Parted::Link(error) => return error,
                 Parted::Store(error) => {
-                    refused(context, node, &error);
-                    sleep(REFUSED_FACT_PAUSE).await;
+                    if began.elapsed() >= LASTING {
+                        pause = REFUSED_FACT_PAUSE;
+                    }
+                    refused(context, node, &error, pause);
+                    sleep(pause).await;
+                    pause = (pause * 2).min(REFUSED_FACT_PAUSE_MAX);
                 }
             },
             () = replanned => {}
@@ -205,10 +220,10 @@ async fn use_link(context: &Context, link: &Link, node: NodeId) -> LinkError {
 }
 
 /// Its origin keeps the fact, and tells it again.
-fn refused(context: &Context, node: NodeId, error: &WriteError) {
+fn refused(context: &Context, node: NodeId, error: &WriteError, pause: Duration) {
     let told = error.to_string();
-    let before = context.roster.peer(node, |peer| peer.trouble.clone()).flatten();
-    if before.as_deref() != Some(told.as_str()) {
+    // Once when it begins, and once when it does not end.
+    if pause == REFUSED_FACT_PAUSE || pause == REFUSED_FACT_PAUSE_MAX {
         tracing::warn!(peer = %node, %error, "a fact of a peer cannot be taken over now; it is asked for again");
     }
     context.roster.note(node, |peer| peer.trouble = Some(told));
@@ -240,7 +255,7 @@ impl Away {
         }
         self.told = Some(told);
         match error {
-            LinkError::AnotherNode | LinkError::Refused(Refusal::Yourself) => TAKEN_PAUSE,
+            LinkError::AnotherNode | LinkError::Unwelcome(_) | LinkError::Refused(Refusal::Yourself) => TAKEN_PAUSE,
             LinkError::Refused(refusal) => {
                 self.refused(context, address, refusal);
                 REFUSED_PAUSE

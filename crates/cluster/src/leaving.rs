@@ -1,6 +1,7 @@
 //! The roster on the disk and at the others; leaving, and forgetting who will not come back.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -16,6 +17,7 @@ use crate::cluster::{Cluster, KEPT};
 use crate::context::Context;
 use crate::link::{Link, LinkError};
 use crate::membership::Input;
+use crate::roster::{Liveness, Peer};
 
 /// How long a peer may take to exchange rosters.
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(5);
@@ -39,7 +41,10 @@ pub enum LeaveError {
     #[error("there is no member {0}")]
     NoSuchMember(NodeId),
     /// The member is there.
-    #[error("the member {0} is connected: stop it first, or let it leave by itself")]
+    #[error(
+        "the member {0} is connected, here or elsewhere, or was a moment ago: stop it first and wait until it is down, or let \
+         it leave by itself"
+    )]
     Connected(NodeId),
     /// It cannot be written down.
     #[error(transparent)]
@@ -57,12 +62,19 @@ impl Cluster {
         let before = context.projections.fence();
         context.leaving.send_replace(true);
         context.projections.set_fence(Some(Fence::NoMember));
+        // What was taken before the fence is in the store once this is, and so among what is fetched.
+        let joined = self.is_ready();
+        keep(context, joined).await?;
         if self.size() > 1 && !self.is_fetched(patience).await {
             context.leaving.send_replace(false);
-            context.projections.set_fence(before);
+            // A fence that was put up meanwhile stays.
+            if context.projections.fence() == Some(Fence::NoMember) && !context.has_left.load(Ordering::Relaxed) {
+                context.projections.set_fence(before);
+            }
             return Err(LeaveError::Unreplicated { patience });
         }
         tracing::info!("leaving: another member has all that is here");
+        context.has_left.store(true, Ordering::Relaxed);
         let gone = RosterEntry { member: context.roster.here().clone(), gone: true };
         let frame = encode_roster(&[gone]);
         let telling = links(context).into_iter().map(|(_, link)| {
@@ -101,7 +113,8 @@ impl Cluster {
     /// [`LeaveError`].
     pub async fn forget(&self, node: NodeId) -> Result<(), LeaveError> {
         let context = &self.context;
-        let found = context.roster.peer(node, |peer| (peer.entry.clone(), peer.link.is_some()));
+        let is_there = |peer: &Peer| peer.link.is_some() || peer.liveness != Liveness::Down;
+        let found = context.roster.peer(node, |peer| (peer.entry.clone(), is_there(peer)));
         match found {
             None => return Err(LeaveError::NoSuchMember(node)),
             Some((_, true)) => return Err(LeaveError::Connected(node)),
@@ -115,7 +128,7 @@ impl Cluster {
 
 /// The connections to peers there are.
 fn links(context: &Context) -> Vec<(NodeId, Link)> {
-    let link = |(node, peer): (&NodeId, &crate::roster::Peer)| Some((*node, peer.link.clone()?));
+    let link = |(node, peer): (&NodeId, &Peer)| Some((*node, peer.link.clone()?));
     context.roster.view(|peers| peers.iter().filter_map(link).collect())
 }
 
@@ -128,7 +141,7 @@ pub(crate) async fn keep(context: &Context, joined: bool) -> Result<(), WriteErr
         cluster: context.cluster.clone(),
         generation: here.generation,
         joined,
-        has_left: context.projections.fence() == Some(Fence::NoMember),
+        has_left: context.has_left.load(Ordering::Relaxed),
         roster: others.collect(),
     };
     context.projections.set_note(KEPT, encode_kept(&kept)).await
@@ -144,15 +157,15 @@ pub(crate) async fn keep_roster(context: Arc<Context>) {
         let latest = now(&context);
         if latest != written {
             match keep(&context, latest.1).await {
+                Ok(()) if latest.0 == written.0 || tell(&context, &latest.0).await => written = latest,
                 Ok(()) => {
-                    if latest.0 != written.0 {
-                        tell(&context, &latest.0).await;
-                    }
-                    written = latest;
+                    sleep(KEEP_RETRY).await;
+                    continue;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the roster cannot be kept");
                     sleep(KEEP_RETRY).await;
+                    continue;
                 }
             }
         }
@@ -163,20 +176,27 @@ pub(crate) async fn keep_roster(context: Arc<Context>) {
     }
 }
 
-/// Exchanges rosters with all peers.
-async fn tell(context: &Context, entries: &[RosterEntry]) {
+/// Exchanges rosters with all peers. Returns whether all have answered.
+async fn tell(context: &Context, entries: &[RosterEntry]) -> bool {
     let frame = encode_roster(entries);
     let exchanges = links(context).into_iter().map(|(node, link)| {
         let frame = frame.clone();
         async move {
-            match exchange(&link, frame).await {
-                Ok(theirs) => context.take_roster(theirs),
-                Err(error) => tracing::debug!(peer = %node, %error, "no exchange of rosters"),
+            let answered = exchange(&link, frame).await;
+            match answered {
+                Ok(theirs) => {
+                    context.take_roster(theirs);
+                    true
+                }
+                Err(error) => {
+                    tracing::debug!(peer = %node, %error, "no exchange of rosters");
+                    false
+                }
             }
         }
     });
-    // Whoever does not answer says hello again, with its roster.
-    drop(timeout(EXCHANGE_TIME_MAX, join_all(exchanges)).await);
+    let answered = timeout(EXCHANGE_TIME_MAX, join_all(exchanges)).await;
+    answered.is_ok_and(|answered| answered.into_iter().all(|answered| answered))
 }
 
 async fn exchange(link: &Link, frame: Vec<u8>) -> Result<Vec<RosterEntry>, LinkError> {

@@ -66,12 +66,33 @@ pub(crate) enum LinkError {
     Status(StatusCode),
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
+    #[error("this node does not talk to it: {}", ToldOfIt(.0))]
+    Unwelcome(Refusal),
     #[error("another node is at its address now: if it will not come back, forget it")]
     AnotherNode,
     #[error("it said something else than was asked: {0}")]
     Unexpected(&'static str),
     #[error("it ended the conversation")]
     Ended,
+}
+
+/// A refusal of this node's own, for people.
+pub(crate) struct ToldOfIt<'a>(&'a Refusal);
+
+impl fmt::Display for ToldOfIt<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Refusal::OtherCluster { .. } => formatter.write_str("it is of another cluster"),
+            Refusal::NoCommonVersion { .. } => {
+                formatter.write_str("it speaks no version of the peer protocol in common")
+            }
+            Refusal::Yourself => formatter.write_str("it is this very node"),
+            Refusal::SameNode => {
+                formatter.write_str("it has this node's id: one data directory is a copy of the other")
+            }
+            Refusal::Gone => formatter.write_str("it left, or was forgotten"),
+        }
+    }
 }
 
 /// A refusal, for people.

@@ -5,6 +5,7 @@
 //! nobody knows.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use futures_util::future::join_all;
 use plimsoll_domain::id::{ArtifactId, NodeId, TenantId};
@@ -27,6 +28,8 @@ const BYTES_MAX: usize = FRAME_BYTES_MAX / 4;
 pub struct Asked {
     /// Those that did not answer: what they know is not known.
     pub silent: Vec<NodeId>,
+    /// Whether the node has met nobody yet, so that it does not know whom to ask.
+    pub is_alone_so_far: bool,
     /// Whether somebody knew something of the refs.
     pub is_known: bool,
 }
@@ -51,13 +54,14 @@ impl Cluster {
             members.map(|peer| (peer.entry.member.node, peer.link.clone())).collect()
         });
         let answers = join_all(members.into_iter().map(|(node, link)| ask(context, node, link, &question))).await;
-        let mut asked = Asked { silent: Vec::new(), is_known: false };
+        let is_alone_so_far = context.is_alone_so_far.load(Ordering::Relaxed);
+        let mut asked = Asked { silent: Vec::new(), is_alone_so_far, is_known: false };
         let mut facts = Vec::new();
         for (node, answer) in answers {
             match answer {
                 Ok(known) => facts.extend(known),
                 Err(error) => {
-                    tracing::warn!(peer = %node, %error, "a member cannot be asked for a ref");
+                    tracing::debug!(peer = %node, %error, "a member cannot be asked for a ref");
                     asked.silent.push(node);
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! The roster outlives restarts: a member that is down is a member, and one that is gone (it left, or an operator said it
 //! will not come back) is remembered as gone. Two rosters are merged entry by entry, so that all nodes come to the same:
-//! gone stands for ever, and of two ways a member spoke of itself the later one stands.
+//! gone stands, and of two ways a member spoke of itself the later one stands.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -95,7 +95,7 @@ impl Peer {
 
     /// A reading of its clock, as this node's would have been then or a little before.
     pub(crate) fn to_own_clock(&self, reading: u64, now: u64) -> u64 {
-        let Some(Offset { nanos, error }) = self.offset() else { return 0 };
+        let Some(Offset { nanos, error }) = self.offset().filter(|_| reading > 0) else { return 0 };
         let error = u64::try_from(error.as_nanos()).unwrap_or(u64::MAX);
         reading.saturating_add_signed(nanos.saturating_neg()).saturating_sub(error).min(now)
     }

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use plimsoll_domain::id::NodeId;
 use plimsoll_wire::peer::v1::{
     Refusal, Welcome, decode_ask_refs, decode_ask_token, decode_datagrams, decode_fingerprint, decode_follow,
@@ -33,6 +33,9 @@ const CONNECTIONS_MAX: usize = 1_024;
 
 /// How long a caller may take to show who it is and to say hello.
 const GREETING_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A caller of which nothing is heard is asked so often whether it is there.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Questions at a time of one caller.
 const QUESTIONS_MAX: u32 = 64;
@@ -93,6 +96,8 @@ async fn connection(context: Arc<Context>, stream: Box<dyn Stream>) {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(QUESTIONS_MAX)
         .max_header_list_size(8 << 10)
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .serve_connection(TokioIo::new(stream), answering);
     let greeted = async {
         sleep(GREETING_TIME_MAX).await;

@@ -1,6 +1,7 @@
 //! What a node can tell of its cluster at this moment, and what others wait for.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use plimsoll_domain::id::{ClusterName, NodeId, Region};
@@ -10,6 +11,9 @@ use tokio::time::timeout;
 
 use crate::cluster::Cluster;
 use crate::roster::{Liveness, Peer};
+
+/// A region from which nothing has come for so many pulses is missing: what is passed on by a relay may be three old.
+const PULSES_UNHEARD_MAX: u32 = 5;
 
 /// What a node is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,10 +147,15 @@ impl Cluster {
     #[must_use]
     pub fn freshness(&self) -> Freshness {
         let now = self.context.now();
-        let silence = u64::try_from((self.context.pulse * 3).as_nanos()).unwrap_or(u64::MAX);
+        let silence = u64::try_from((self.context.pulse * PULSES_UNHEARD_MAX).as_nanos()).unwrap_or(u64::MAX);
+        if self.context.is_alone_so_far.load(Ordering::Relaxed) {
+            return Freshness::default();
+        }
         self.context.roster.view(|peers| {
             let members = || peers.values().filter(|peer| !peer.entry.gone);
-            let oldest = members().map(|peer| peer.as_of).min().unwrap_or(now);
+            // What is after now was noted before this clock was set back.
+            let as_of = |peer: &Peer| if peer.as_of > now { 0 } else { peer.as_of };
+            let oldest = members().map(as_of).min().unwrap_or(now);
             let mut heard: BTreeMap<&str, (bool, &Region)> = BTreeMap::new();
             let here = &self.context.roster.here().region;
             for peer in members().filter(|peer| peer.entry.member.region != *here) {

@@ -98,10 +98,10 @@ pub fn median(mut offsets: Vec<i64>) -> Option<i64> {
     }
 }
 
-/// Whether a node is to keep its writes to itself, given the offsets of its peers' clocks.
+/// Whether a node whose peers' clocks are so far from its own, in the median, is to keep its writes to itself.
 #[must_use]
-pub fn is_fenced(offsets: Vec<i64>, drift_max: Duration) -> bool {
-    median(offsets).is_some_and(|offset| Duration::from_nanos(offset.unsigned_abs()) > drift_max)
+pub fn is_off(median: i64, drift_max: Duration) -> bool {
+    Duration::from_nanos(median.unsigned_abs()) > drift_max
 }
 
 #[cfg(test)]
@@ -109,6 +109,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn is_fenced(offsets: Vec<i64>, drift_max: Duration) -> bool {
+        median(offsets).is_some_and(|median| is_off(median, drift_max))
+    }
 
     proptest! {
         /// Whatever the two ways take, the true offset lies within the error.

@@ -127,8 +127,28 @@ async fn a_node_leaves_only_when_another_has_all_it_has() {
     let left = one.cluster.leave(Duration::from_millis(100)).await;
     assert!(matches!(left, Err(LeaveError::Unreplicated { .. })), "{left:?}");
     one.post("a", "t-2").await;
-    one.cluster.forget(NodeId::new(2)).await.unwrap();
+    // It was there a moment ago, and may be there for others.
+    let forgotten = one.cluster.forget(NodeId::new(2)).await;
+    assert!(matches!(forgotten, Err(LeaveError::Connected(_))), "{forgotten:?}");
     assert!(matches!(one.cluster.forget(NodeId::new(7)).await, Err(LeaveError::NoSuchMember(_))));
+    one.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_down_can_be_forgotten() {
+    let net = Net::default();
+    let engine = Memory::new();
+    let members = vec![
+        net.start(Spec { engine: engine.clone(), ..Spec::new(1, "eu") }).await,
+        net.start(Spec::new(2, "us")).await,
+    ];
+    met(&members).await;
+    for member in members {
+        member.stop().await;
+    }
+    let one = net.start(Spec { engine, ..Spec::new(1, "eu") }).await;
+    assert_eq!(one.cluster.size(), 2);
+    one.cluster.forget(NodeId::new(2)).await.unwrap();
     assert_eq!(one.cluster.size(), 1);
     one.stop().await;
 }
@@ -144,6 +164,12 @@ async fn a_node_whose_clock_is_off_fences_itself_and_nobody_else() {
         member.post("a", &format!("t-{}", member.address)).await;
     }
     converged(&members, 2).await;
+    members[2].cluster.set_cut(true);
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert_eq!(members[2].projections.fence(), Some(Fence::Clock), "whoever is alone is not judged anew");
+    members[2].ahead(0);
+    members[2].cluster.set_cut(false);
+    until("it is let go", || members[2].projections.fence().is_none()).await;
     for member in members {
         member.stop().await;
     }

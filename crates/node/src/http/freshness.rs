@@ -22,7 +22,8 @@ const NONE: HeaderValue = HeaderValue::from_static("0");
 /// Tells it in the head of an answer.
 pub(crate) fn tell(app: &App, headers: &mut HeaderMap) {
     let Some(cluster) = &app.cluster else {
-        headers.insert(STALENESS_MS, NONE);
+        // Until its directory is migrated, a node stays away from its peers.
+        headers.insert(STALENESS_MS, if app.projections.format().is_old() { UNKNOWN } else { NONE });
         return;
     };
     let Freshness { staleness, regions_missing } = cluster.freshness();

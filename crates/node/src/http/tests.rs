@@ -124,7 +124,8 @@ async fn pages_of_other_origins_are_let_in_where_configured() {
     assert!(answer.header("access-control-allow-headers").contains("if-match,"));
     assert!(answer.header("access-control-allow-headers").contains("plimsoll-ack"));
     let answer = ask_of(&api, "GET", "/nowhere", &preflight[..1]).await;
-    let exposed = "allow,etag,location,preference-applied,retry-after,www-authenticate,x-request-id";
+    let exposed = "allow,etag,location,preference-applied,plimsoll-regions-missing,plimsoll-staleness-ms,retry-after,\
+                   www-authenticate,x-request-id";
     assert_eq!(answer.header("access-control-expose-headers"), exposed);
     for path in ["/panic", &format!("/healthz?{}", "x".repeat(9_000))] {
         let answer = ask_of(&api, "GET", path, &preflight[..1]).await;

@@ -65,7 +65,10 @@ pub(super) async fn get_explanation(State(app): State<App>, request: Request) ->
     let (status, by) = explanation.status.ok_or_else(ApiError::not_projected)?;
     let members = match &app.cluster {
         None => Vec::new(),
-        Some(cluster) => cluster.tokens(&tenant, &artifact).await,
+        Some(cluster) => {
+            let _place = app.bounds().questions.enter_for(&tenant)?;
+            cluster.tokens(&tenant, &artifact).await
+        }
     };
     Ok(json(&Explained {
         artifact_id: artifact.to_string(),

@@ -9,7 +9,7 @@ use crate::http::app::App;
 use crate::http::error::ApiError;
 use plimsoll_cluster::repair::Asked;
 use plimsoll_domain::id::TenantId;
-use plimsoll_domain::projection::{Refusal, Transition};
+use plimsoll_domain::projection::{RefKey, Refusal, Transition};
 use plimsoll_store::error::WriteError;
 use plimsoll_store::writer::{Outcome, Post};
 use plimsoll_wire::problem::Kind;
@@ -17,13 +17,20 @@ use plimsoll_wire::problem::Kind;
 /// When a member that was silent may answer again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Puts a transition to the store.
+/// Puts a transition to the store. Each ref that is not known here is asked for once.
 pub(super) async fn submit(app: &App, tenant: &TenantId, post: Post) -> Result<Outcome, ApiError> {
-    let kept = may_need_members(app, &post.submission.transition).then(|| post.clone());
-    let outcome = app.projections.submit(tenant, post).await;
-    match kept {
-        Some(post) if is_unknown_ref(&outcome) => ask_members(app, tenant, post).await,
-        _ => Ok(outcome),
+    if !may_need_members(app, &post.submission.transition) {
+        return Ok(app.projections.submit(tenant, post).await);
+    }
+    let mut asked_for = None;
+    loop {
+        let outcome = app.projections.submit(tenant, post.clone()).await;
+        let Some(key) = unknown_ref(&outcome) else { return Ok(outcome) };
+        if let Some((_, asked)) = asked_for.take_if(|(asked_for, _)| asked_for == key) {
+            return unless_nobody_knows(&asked).map(|()| outcome);
+        }
+        let asked = ask(app, tenant, &post.submission.transition, key).await?;
+        asked_for = Some((key.clone(), asked));
     }
 }
 
@@ -33,40 +40,34 @@ pub(super) fn may_need_members(app: &App, transition: &Transition) -> bool {
     app.cluster.is_some() && resolves()
 }
 
-/// Whether it was.
-pub(super) const fn is_unknown_ref(outcome: &Outcome) -> bool {
-    matches!(outcome, Err(WriteError::Refused(Refusal::UnknownPendingRef { .. })))
-}
-
-/// Asks the members, and puts the transition to the store once more.
-async fn ask_members(app: &App, tenant: &TenantId, post: Post) -> Result<Outcome, ApiError> {
-    let asked = ask(app, tenant, &post.submission.transition).await?;
-    let outcome = app.projections.submit(tenant, post).await;
-    match asked {
-        Some(asked) if is_unknown_ref(&outcome) => unless_nobody_knows(&asked).map(|()| outcome),
-        _ => Ok(outcome),
+/// The ref for which a transition was refused, because it is not known here.
+pub(super) const fn unknown_ref(outcome: &Outcome) -> Option<&RefKey> {
+    match outcome {
+        Err(WriteError::Refused(Refusal::UnknownPendingRef { key })) => Some(key),
+        _ => None,
     }
 }
 
-/// Asks the members about a line of a batch, which was refused. It is not put to the store once more: lines after it are
-/// there already, and would be decided before it. So if it turns out that the ref is known it is to be sent again.
+/// Asks the members about a line of a batch, which was refused for this ref. It is not put to the store once more: lines
+/// after it are there already, and would be decided before it. So if it turns out that the ref is known it is to be sent
+/// again.
 ///
 /// # Errors
 /// What the line is answered with, if not with the refusal.
-pub(super) async fn ask_about_line(app: &App, tenant: &TenantId, transition: &Transition) -> Result<(), ApiError> {
-    match ask(app, tenant, transition).await? {
-        Some(asked) => unless_nobody_knows(&asked),
-        None => Ok(()),
-    }
+pub(super) async fn ask_about_line(
+    app: &App,
+    tenant: &TenantId,
+    transition: &Transition,
+    key: &RefKey,
+) -> Result<(), ApiError> {
+    unless_nobody_knows(&ask(app, tenant, transition, key).await?)
 }
 
-/// `None` where the node is alone.
-async fn ask(app: &App, tenant: &TenantId, transition: &Transition) -> Result<Option<Asked>, ApiError> {
-    let Some(cluster) = &app.cluster else { return Ok(None) };
-    let resolved = transition.refs().iter().filter(|produced| produced.resolution.is_some());
-    let refs: Vec<_> = resolved.map(|produced| produced.key.clone()).collect();
+async fn ask(app: &App, tenant: &TenantId, transition: &Transition, key: &RefKey) -> Result<Asked, ApiError> {
+    let nobody = Asked { silent: Vec::new(), is_alone_so_far: false, is_known: false };
+    let Some(cluster) = &app.cluster else { return Ok(nobody) };
     let _place = app.bounds().questions.enter_for(tenant)?;
-    Ok(Some(cluster.ask_refs(tenant, &transition.artifact, refs).await?))
+    Ok(cluster.ask_refs(tenant, &transition.artifact, [key.clone()]).await?)
 }
 
 /// A 409 must never be a guess: only where all have answered, and nobody knows, is the ref unknown.
@@ -76,6 +77,9 @@ fn unless_nobody_knows(asked: &Asked) -> Result<(), ApiError> {
         return Err(unverifiable(
             "the ref was not known here, and is known to another member: send it again".to_owned(),
         ));
+    }
+    if asked.is_alone_so_far {
+        return Err(unverifiable("the ref is not known here, and no other member has been met yet".to_owned()));
     }
     if asked.silent.is_empty() {
         return Ok(());

@@ -228,11 +228,10 @@ async fn under_replicated(
 /// Asks the members about the lines that were refused for a ref that is not known here, all at once. Returns what is to be
 /// said instead, by the place of the line.
 async fn unverifiable(asker: &Asker, lines: &[Named], outcomes: &[Outcome]) -> BTreeMap<usize, ApiError> {
-    let unknown = decided(lines, outcomes).filter(|(_, _, outcome)| submitting::is_unknown_ref(outcome));
-    let asking = unknown.filter_map(|(place, line, _)| {
-        let transition = line.whole.as_ref()?;
+    let asking = decided(lines, outcomes).filter_map(|(place, line, outcome)| {
+        let (transition, key) = (line.whole.as_ref()?, submitting::unknown_ref(outcome)?);
         Some(async move {
-            let asked = submitting::ask_about_line(&asker.app, &asker.tenant, transition).await;
+            let asked = submitting::ask_about_line(&asker.app, &asker.tenant, transition, key).await;
             asked.err().map(|error| (place, error))
         })
     });

@@ -55,7 +55,7 @@ fn every_operation_is_described_whole() {
             }
         }
     }
-    assert_eq!(count, 9);
+    assert_eq!(count, 11);
 }
 
 #[tokio::test]
