@@ -3,6 +3,7 @@
 //! Every scenario ends alike: all nodes hold the same, everything that was acknowledged is everywhere, nothing is there that
 //! nobody posted, no status has come back over a later one, and nobody was told that a ref is unknown which was known.
 
+mod answers;
 mod cuts;
 mod disks;
 mod legion;

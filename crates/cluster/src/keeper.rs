@@ -131,6 +131,7 @@ async fn keep_one(context: Arc<Context>, node: NodeId) {
                 tracing::info!(peer = %node, address, "connected to a peer");
                 context.roster.change(node, |peer| {
                     peer.link = Some(link.clone());
+                    peer.is_replaced = false;
                     peer.trouble = None;
                 });
                 let made = Instant::now();
@@ -251,7 +252,11 @@ impl Away {
             self.logged = Some(Instant::now());
         }
         if let Some(node) = node {
-            context.roster.note(node, |peer| peer.trouble = Some(told.clone()));
+            let is_replaced = matches!(error, LinkError::AnotherNode | LinkError::Refused(Refusal::Yourself));
+            context.roster.note(node, |peer| {
+                peer.is_replaced |= is_replaced;
+                peer.trouble = Some(told.clone());
+            });
         }
         self.told = Some(told);
         match error {

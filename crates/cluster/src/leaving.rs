@@ -113,7 +113,7 @@ impl Cluster {
     /// [`LeaveError`].
     pub async fn forget(&self, node: NodeId) -> Result<(), LeaveError> {
         let context = &self.context;
-        let is_there = |peer: &Peer| peer.link.is_some() || peer.liveness != Liveness::Down;
+        let is_there = |peer: &Peer| peer.link.is_some() || (peer.liveness != Liveness::Down && !peer.is_replaced);
         let found = context.roster.peer(node, |peer| (peer.entry.clone(), is_there(peer)));
         match found {
             None => return Err(LeaveError::NoSuchMember(node)),

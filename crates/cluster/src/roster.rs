@@ -67,6 +67,8 @@ pub(crate) struct Peer {
     pub(crate) as_of: u64,
     /// When it was last heard of, by this node's clock.
     pub(crate) last_seen: u64,
+    /// Whether another node was found at its address.
+    pub(crate) is_replaced: bool,
     /// What was wrong with it last.
     pub(crate) trouble: Option<String>,
 }
@@ -84,6 +86,7 @@ impl Peer {
             clock: ClockFilter::default(),
             as_of: 0,
             last_seen: 0,
+            is_replaced: false,
             trouble: None,
         }
     }
