@@ -107,19 +107,43 @@ impl fmt::Debug for Cluster {
     }
 }
 
+/// A task of the cluster panicked. What was acknowledged is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a task of the cluster has panicked")]
+pub struct Panicked;
+
 /// The tasks of a cluster. Dropping it ends them.
 #[derive(Debug)]
 pub struct ClusterTasks {
     tasks: JoinSet<()>,
     cut: watch::Sender<bool>,
+    has_panicked: bool,
 }
 
 impl ClusterTasks {
+    /// Waits until one of them has panicked: then the node is no whole member any more. May be asked again.
+    pub async fn panicked(&mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                tracing::error!(%error, "a task of the cluster has ended");
+                self.has_panicked = true;
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
     /// Ends all of them. What they began on connections of peers ends with those, a moment later.
-    pub async fn stop(mut self) {
+    ///
+    /// # Errors
+    /// [`Panicked`].
+    pub async fn stop(mut self) -> Result<(), Panicked> {
         // What tells a feed is no task of these; it ends with its connection.
         self.cut.send_replace(true);
         self.tasks.shutdown().await;
+        if self.has_panicked { Err(Panicked) } else { Ok(()) }
     }
 }
 
@@ -184,7 +208,7 @@ impl Cluster {
         tasks.spawn(watch_clocks(Arc::clone(&context)));
         tasks.spawn(joining::run(Arc::clone(&context), kept.joined, !options.seeds.is_empty()));
         let cut = context.cut.clone();
-        Ok((Self { context }, ClusterTasks { tasks, cut }))
+        Ok((Self { context }, ClusterTasks { tasks, cut, has_panicked: false }))
     }
 
     fn kept(projections: &Projections, told: &ClusterName) -> Result<Kept, ClusterError> {

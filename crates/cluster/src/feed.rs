@@ -76,7 +76,9 @@ async fn listen(
         let received = context.now();
         *heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Echo { sent: upstream.clock, received });
         context.roster.note(follower, |peer| peer.last_seen = received);
-        context.roster.acknowledge(follower, upstream.sequence);
+        // More than there is cannot have arrived, whatever it says.
+        let sequence = upstream.sequence.min(context.projections.position().sequence);
+        context.roster.acknowledge(follower, sequence);
     }
     Ok(())
 }

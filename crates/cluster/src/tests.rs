@@ -193,7 +193,7 @@ impl Member {
     /// Stops the node as a kill would, and waits until its store is closed.
     pub(crate) async fn stop(self) {
         let Self { cluster, projections, tasks, writer, .. } = self;
-        tasks.stop().await;
+        tasks.stop().await.unwrap();
         drop((cluster, projections));
         tokio::task::spawn_blocking(move || writer.join().unwrap()).await.unwrap();
     }

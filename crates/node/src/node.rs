@@ -125,6 +125,9 @@ pub enum StopError {
     /// The writer panicked. What was acknowledged is on the disk.
     #[error("the writer has panicked; what was acknowledged is on the disk")]
     Writer,
+    /// A task of the cluster panicked.
+    #[error("a task of the cluster has panicked; what was acknowledged is on the disk")]
+    Cluster,
     /// The server panicked.
     #[error("the server has panicked")]
     Server,
@@ -248,6 +251,14 @@ fn tenants(options: &NodeOptions) -> Vec<TenantId> {
     tenants
 }
 
+/// Waits until a task of the cluster has panicked; for ever, where there is no cluster.
+async fn panicked(tasks: Option<&mut ClusterTasks>) {
+    match tasks {
+        Some(tasks) => tasks.panicked().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A node that serves. Dropping it stops it without waiting; [`RunningNode::stop`] waits.
 #[derive(Debug)]
 pub struct RunningNode {
@@ -295,6 +306,7 @@ impl RunningNode {
             biased;
             _ = self.server.ended() => {}
             () = self.writer.ended() => {}
+            () = panicked(self.cluster_tasks.as_mut()) => {}
         }
     }
 
@@ -307,12 +319,13 @@ impl RunningNode {
         self.stop.send_replace(true);
         let served = self.server.ended().await;
         drop(self.cluster.take());
-        if let Some(tasks) = self.cluster_tasks.take() {
-            tasks.stop().await;
-        }
+        let clustered = match self.cluster_tasks.take() {
+            Some(tasks) => tasks.stop().await.map_err(|_| StopError::Cluster),
+            None => Ok(()),
+        };
         // With the server and the cluster went the last handle to the store, so the writer ends once its queue is empty.
         let written = self.writer.join().await;
-        written.and(served)
+        written.and(served).and(clustered)
     }
 }
 

@@ -64,3 +64,22 @@ fn as_many_disks_as_are_asked_for_are_waited_for_and_no_more_are_claimed() {
     assert_eq!(post(1, "t-5", "2"), 201);
     assert_eq!(post(2, "t-5", "2"), 200);
 }
+
+/// A read says how old it may be, and which regions are missing from it.
+#[test]
+fn reads_say_how_old_they_may_be_and_what_is_missing() {
+    let Some(cluster) = cluster("how old reads are", &["eu", "us"], &[]) else { return };
+    cluster.start_all();
+    let read = || cluster.network.as_client(|| cluster.client(1, BOUND).get("/projections/spec/cursor").unwrap());
+    let staleness = || read().header("plimsoll-staleness-ms").parse::<u64>();
+    until("all has been heard of", || staleness().is_ok());
+    assert_eq!(read().header("plimsoll-regions-missing"), "");
+    cluster.network.cut_off(&[2]);
+    until("the region is missing", || read().header("plimsoll-regions-missing") == "us");
+    let before = staleness().unwrap();
+    until("what is read grows older", || staleness().unwrap() > before + 1_000);
+    cluster.network.mend();
+    until("nothing is missing", || {
+        read().header("plimsoll-regions-missing").is_empty() && staleness().unwrap() < before
+    });
+}

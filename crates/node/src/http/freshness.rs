@@ -19,19 +19,37 @@ const UNKNOWN: HeaderValue = HeaderValue::from_static("unknown");
 /// A node alone is never behind.
 const NONE: HeaderValue = HeaderValue::from_static("0");
 
-/// Tells it in the head of an answer.
-pub(crate) fn tell(app: &App, headers: &mut HeaderMap) {
-    let Some(cluster) = &app.cluster else {
-        // Until its directory is migrated, a node stays away from its peers.
-        headers.insert(STALENESS_MS, if app.projections.format().is_old() { UNKNOWN } else { NONE });
-        return;
-    };
-    let Freshness { staleness, regions_missing } = cluster.freshness();
-    headers.insert(STALENESS_MS, staleness.map_or(UNKNOWN, millis));
-    if !regions_missing.is_empty() {
-        let names: Vec<&str> = regions_missing.iter().map(|region| region.as_str()).collect();
-        let value = HeaderValue::try_from(names.join(", ")).expect("regions are of visible ASCII");
-        headers.insert(REGIONS_MISSING, value);
+/// How old what is read from now on may be.
+pub(crate) enum Age {
+    /// A node alone is never behind.
+    Alone,
+    /// A node of a cluster: as it was when the request came, for what came later may not be in the answer.
+    Of(Freshness),
+}
+
+impl Age {
+    /// As of now.
+    pub(crate) fn now(app: &App) -> Self {
+        match &app.cluster {
+            Some(cluster) => Self::Of(cluster.freshness()),
+            // Until its directory is migrated, a node stays away from its peers.
+            None if app.projections.format().is_old() => Self::Of(Freshness::default()),
+            None => Self::Alone,
+        }
+    }
+
+    /// Tells it in the head of an answer that was made in so much time.
+    pub(crate) fn tell(self, took: Duration, headers: &mut HeaderMap) {
+        let Self::Of(Freshness { staleness, regions_missing }) = self else {
+            headers.insert(STALENESS_MS, NONE);
+            return;
+        };
+        headers.insert(STALENESS_MS, staleness.map_or(UNKNOWN, |staleness| millis(staleness + took)));
+        if !regions_missing.is_empty() {
+            let names: Vec<&str> = regions_missing.iter().map(|region| region.as_str()).collect();
+            let value = HeaderValue::try_from(names.join(", ")).expect("regions are of visible ASCII");
+            headers.insert(REGIONS_MISSING, value);
+        }
     }
 }
 

@@ -29,8 +29,9 @@ use tracing::Instrument;
 
 use super::app::App;
 use super::error::ApiError;
+use super::freshness::Age;
 use super::routes::cursor;
-use super::{cors, freshness, leftover};
+use super::{cors, leftover};
 use crate::metrics::RequestMetrics;
 
 /// Names a request, in its answer and in the log.
@@ -40,7 +41,7 @@ pub(super) const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// What the routes begin with whose answers tell how old they may be.
+/// What the paths begin with whose answers tell how old they may be.
 const READS: &str = "/projections";
 
 /// The longest id a client may give its request.
@@ -165,6 +166,8 @@ struct Seen {
     requests: usize,
     started: Instant,
     may_wait: bool,
+    /// How old what is read may be.
+    age: Option<Age>,
     /// Where a page asks, and CORS is configured.
     origin: Option<HeaderValue>,
 }
@@ -178,6 +181,7 @@ impl Seen {
             requests: observer.app.metrics.place(request.method(), request.uri().path()),
             started: Instant::now(),
             may_wait: request.headers().contains_key(PREFER),
+            age: is_read(request).then(|| Age::now(&observer.app)),
             origin: observer.cors.as_ref().and_then(|_| request.headers().get(header::ORIGIN).cloned()),
         }
     }
@@ -218,8 +222,8 @@ impl Seen {
         let has_waited = self.may_wait && response.headers().contains_key(PREFERENCE_APPLIED);
         self.requests().answered(response.status(), if has_waited { None } else { Some(took) });
         self.log(response.status(), took);
-        if self.method == Method::GET && self.route().starts_with(READS) {
-            freshness::tell(&self.observer.app, response.headers_mut());
+        if let Some(age) = self.age {
+            age.tell(took, response.headers_mut());
         }
         response.headers_mut().insert(REQUEST_ID, self.id);
         response
@@ -236,6 +240,10 @@ impl Seen {
             tracing::debug!(%method, route, request_id = self.id(), status = status_code, ?took, "answered");
         }
     }
+}
+
+fn is_read<B>(request: &Request<B>) -> bool {
+    request.method() == Method::GET && request.uri().path().starts_with(READS)
 }
 
 fn is_too_long<B>(request: &Request<B>) -> bool {

@@ -80,6 +80,19 @@ async fn what_is_not_there_is_a_problem() {
     assert_eq!(answer.header("allow"), "GET,HEAD");
 }
 
+/// A node alone is never behind; one of a cluster is tried with others, in processes of their own.
+#[tokio::test]
+async fn reads_tell_how_old_they_may_be() {
+    for (method, path, expected) in [
+        ("GET", "/projections/a/cursor", "0"),
+        ("GET", "/projections", "0"),
+        ("POST", "/projections/transitions", ""),
+        ("GET", "/healthz", ""),
+    ] {
+        assert_eq!(ask(method, path, &[]).await.header("plimsoll-staleness-ms"), expected, "{method} {path}");
+    }
+}
+
 #[tokio::test]
 async fn an_endless_uri_is_a_problem() {
     let answer = ask("GET", &format!("/healthz?{}", "x".repeat(9_000)), &[]).await;
