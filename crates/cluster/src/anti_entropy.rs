@@ -12,7 +12,6 @@ use plimsoll_domain::id::NodeId;
 use plimsoll_domain::projection::Fingerprint;
 use plimsoll_domain::projection::reconcile::{self, Answer, Question, Range, Reconciliation};
 use plimsoll_store::error::{ReadError, WriteError};
-use plimsoll_wire::peer::Frames;
 use plimsoll_wire::peer::v1::{ANSWER_BYTES_MAX, decode_answer, encode_answer, encode_question};
 use plimsoll_wire::record::v1::StoredFact;
 use thiserror::Error;
@@ -61,9 +60,7 @@ pub(crate) async fn run_with(context: &Context, link: &Link, theirs: Fingerprint
     let mut reconciliation = Reconciliation::start(own.root(), theirs);
     let mut run = Run::default();
     while let Some(question) = reconciliation.next(&own)? {
-        let answer = link.ask("differ", encode_question(&question), ANSWER_TIME_MAX).await?;
-        let answer = decode_answer(Frames::only(&answer).map_err(LinkError::from)?).map_err(LinkError::from)?;
-        let facts = reconciliation.take(answer, &own)?;
+        let facts = reconciliation.take(ask(link, &question).await?, &own)?;
         run.questions += 1;
         context.counters.repair_questions.add(1);
         if !facts.is_empty() {
@@ -79,6 +76,10 @@ pub(crate) async fn run_with(context: &Context, link: &Link, theirs: Fingerprint
         }
     }
     Ok(run)
+}
+
+async fn ask(link: &Link, question: &Question) -> Result<Answer, LinkError> {
+    link.ask_for("differ", encode_question(question), ANSWER_TIME_MAX, decode_answer).await
 }
 
 /// Answers a peer's question; `None` while the facts here are still being counted.
@@ -150,7 +151,7 @@ fn differing(context: &Context, own: Fingerprint) -> Vec<Differing> {
     context.roster.view(|peers| {
         let differing = peers.iter().filter_map(|(node, peer)| {
             let (told, link) = (peer.told?, peer.link.clone()?);
-            let theirs = Fingerprint { sum: told.digest, count: told.facts };
+            let theirs = told.facts;
             let is_followed = peer.followings > 0;
             let is_still = told.sequence <= peer.taken.sequence && (!is_followed || position <= peer.acknowledged);
             (theirs != own).then(|| Differing { node: *node, link, seen: Seen { theirs, own }, is_still })
@@ -177,8 +178,7 @@ async fn compare_unfollowed(context: &Context, own: Fingerprint) {
 
 /// The fingerprint of all a peer has.
 async fn root_of(link: &Link) -> Result<Fingerprint, RunError> {
-    let answer = link.ask("differ", encode_question(&Question::Compare(vec![Range::WHOLE])), ANSWER_TIME_MAX).await?;
-    match decode_answer(Frames::only(&answer).map_err(LinkError::from)?).map_err(LinkError::from)? {
+    match ask(link, &Question::Compare(vec![Range::WHOLE])).await? {
         Answer::Children(children) => Ok(children.into_iter().flatten().fold(Fingerprint::default(), Fingerprint::and)),
         Answer::Facts { .. } => Err(reconcile::Malformed::Answer.into()),
     }

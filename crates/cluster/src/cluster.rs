@@ -190,6 +190,7 @@ impl Cluster {
             cut: watch::Sender::new(false),
             ready: watch::Sender::new(false),
             leaving: watch::Sender::new(false),
+            has_joined: AtomicBool::new(kept.joined),
             has_left: AtomicBool::new(false),
             is_alone_so_far: AtomicBool::new(!options.seeds.is_empty() && !knows_others),
             counters: Counters::default(),
@@ -197,7 +198,7 @@ impl Cluster {
         if kept.has_left {
             context.fence_gone();
         }
-        leaving::keep(&context, kept.joined).await?;
+        leaving::keep(&context).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(server::serve(Arc::clone(&context), listener));
         tasks.spawn(membership::run(Arc::clone(&context), inputs, seed));
@@ -206,7 +207,7 @@ impl Cluster {
         tasks.spawn(leaving::keep_roster(Arc::clone(&context)));
         tasks.spawn(certificates::watch(Arc::clone(&context)));
         tasks.spawn(watch_clocks(Arc::clone(&context)));
-        tasks.spawn(joining::run(Arc::clone(&context), kept.joined, !options.seeds.is_empty()));
+        tasks.spawn(joining::run(Arc::clone(&context), !options.seeds.is_empty()));
         let cut = context.cut.clone();
         Ok((Self { context }, ClusterTasks { tasks, cut, has_panicked: false }))
     }

@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use plimsoll_domain::id::{ClusterName, NodeId};
+use futures_util::future::join_all;
+use plimsoll_domain::id::{ClusterName, NodeId, Region};
 use plimsoll_store::notes::Fence;
 use plimsoll_store::options::WallClock;
 use plimsoll_store::projections::Projections;
+use plimsoll_wire::peer::FrameError;
 use plimsoll_wire::peer::v1::{Hello, Refusal, RosterEntry, Versions};
 use tokio::sync::{mpsc, watch};
 
 use crate::counters::Counters;
+use crate::link::{Link, LinkError};
 use crate::membership::Input;
 use crate::net::Connector;
-use crate::roster::Roster;
+use crate::roster::{Peer, Roster};
 use crate::security::Security;
 
 /// What every task of a cluster shares.
@@ -38,6 +41,8 @@ pub(crate) struct Context {
     pub(crate) ready: watch::Sender<bool>,
     /// Whether the node leaves.
     pub(crate) leaving: watch::Sender<bool>,
+    /// Whether this node was ever ready in this cluster.
+    pub(crate) has_joined: AtomicBool,
     /// Whether this node is no member any more.
     pub(crate) has_left: AtomicBool,
     /// Whether it is to meet somebody, and has met nobody yet: then it does not know who else there is.
@@ -126,6 +131,32 @@ impl Context {
         self.projections.set_fence(Some(Fence::NoMember));
         // It is written down with the roster.
         self.roster.change(self.node(), |_| {});
+    }
+
+    /// Asks all members the same, at once: what each answers within the time set for read repair, or why it does not.
+    pub(crate) async fn ask_all<Answer>(
+        &self,
+        path: &str,
+        question: &[u8],
+        decode: impl Fn(&[u8]) -> Result<Answer, FrameError>,
+    ) -> Vec<(NodeId, Region, Result<Answer, LinkError>)> {
+        let members: Vec<(NodeId, Region, Option<Link>)> = self.roster.view(|peers| {
+            let members = peers.values().filter(|peer| !peer.entry.gone);
+            let member = |peer: &Peer| {
+                let member = &peer.entry.member;
+                (member.node, member.region.clone(), peer.link.clone())
+            };
+            members.map(member).collect()
+        });
+        let decode = &decode;
+        let asking = members.into_iter().map(|(node, region, link)| async move {
+            let answer = match link {
+                Some(link) => link.ask_for(path, question.to_vec(), self.repair_timeout, decode).await,
+                None => Err(LinkError::Ended),
+            };
+            (node, region, answer)
+        });
+        join_all(asking).await
     }
 
     /// Two nodes with one identity stamp the same: neither may go on.

@@ -194,8 +194,11 @@ impl<'a> Teller<'a> {
         let Wanted::AllBut(left_out) = &self.wanted else { return Vec::new() };
         let told = self.relayed.take_if(|(sequence, _)| *sequence <= at.sequence).map(|(_, relayed)| relayed);
         if self.relayed.is_none() {
+            let now = self.context.now();
             let taken = self.context.roster.view(|peers| {
-                let known = peers.values().filter(|peer| peer.as_of > 0 && !left_out.contains(&peer.entry.member.node));
+                let known = peers
+                    .values()
+                    .filter(|peer| peer.known_as_of(now) > 0 && !left_out.contains(&peer.entry.member.node));
                 let relayed = known.map(|peer| Relayed {
                     node: peer.entry.member.node,
                     incarnation: peer.taken.incarnation,

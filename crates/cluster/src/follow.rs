@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::channel::Sender;
 use plimsoll_domain::id::NodeId;
+use plimsoll_domain::projection::Fingerprint;
 use plimsoll_domain::skew::{Offset, RoundTrip};
 use plimsoll_store::error::WriteError;
 use plimsoll_store::feed::Position;
@@ -183,11 +184,7 @@ impl<'a> Follower<'a> {
         self.context.roster.note(self.peer, |peer| {
             peer.taken.sequence = peer.taken.sequence.max(reached.sequence);
             peer.trouble = None;
-            // This clock was set back: what was known by it is not known any more.
-            if peer.as_of > now {
-                peer.as_of = 0;
-            }
-            peer.as_of = peer.as_of.max(peer.to_own_clock(reached.clock, now));
+            peer.raise_as_of(peer.to_own_clock(reached.clock, now), now);
         });
         self.tell(reached.sequence).await
     }
@@ -205,8 +202,9 @@ impl<'a> Follower<'a> {
         });
         self.context.roster.note(self.peer, |peer| {
             trip.into_iter().for_each(|offset| peer.clock.add(offset));
-            let (facts, digest) = pulse.facts.or(peer.told.map(|told| (told.facts, told.digest))).unwrap_or_default();
-            peer.told = Some(Told { sequence: pulse.durable, facts, digest, ready: pulse.ready });
+            let facts = pulse.facts.map(|(count, sum)| Fingerprint { sum, count });
+            let facts = facts.or(peer.told.map(|told| told.facts)).unwrap_or_default();
+            peer.told = Some(Told { sequence: pulse.durable, facts, ready: pulse.ready });
         });
         self.relayed(&pulse.relayed).await?;
         self.skipped(pulse);
@@ -236,7 +234,7 @@ impl<'a> Follower<'a> {
         } else if self.in_flight.is_empty() {
             let now = self.context.now();
             let context = self.context;
-            context.roster.note(self.peer, |peer| peer.as_of = peer.as_of.max(peer.to_own_clock(clock, now)));
+            context.roster.note(self.peer, |peer| peer.raise_as_of(peer.to_own_clock(clock, now), now));
         }
     }
 
@@ -267,7 +265,7 @@ impl<'a> Follower<'a> {
                 if is_further {
                     peer.taken = Taken { incarnation, sequence };
                 }
-                peer.as_of = peer.as_of.max(as_of);
+                peer.raise_as_of(as_of, now);
             });
         }
         Ok(())

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use plimsoll_domain::id::NodeId;
@@ -33,8 +34,9 @@ const TELL_INTERVAL: Duration = Duration::from_secs(5);
 const COMPARE_RETRY: Duration = Duration::from_secs(1);
 const COMPARISONS_MAX: u32 = 30;
 
-/// Says when the node is ready. `joined` tells whether it was once; `has_seeds` whether it is to meet somebody.
-pub(crate) async fn run(context: Arc<Context>, joined: bool, has_seeds: bool) {
+/// Says when the node is ready. `has_seeds` tells whether it is to meet somebody.
+pub(crate) async fn run(context: Arc<Context>, has_seeds: bool) {
+    let joined = context.has_joined.load(Ordering::Relaxed);
     let knows_nobody = context.roster.view(BTreeMap::is_empty);
     if has_seeds || !knows_nobody {
         CatchingUp::new(&context).run(joined).await;
@@ -43,6 +45,7 @@ pub(crate) async fn run(context: Arc<Context>, joined: bool, has_seeds: bool) {
         }
     }
     tracing::info!("ready");
+    context.has_joined.store(true, Ordering::Relaxed);
     context.ready.send_replace(true);
 }
 
@@ -140,8 +143,7 @@ fn best_peer(context: &Context) -> Option<(NodeId, Link, Fingerprint)> {
     context.roster.view(|peers| {
         let told = |(node, peer): (&NodeId, &Peer)| {
             let told = peer.told?;
-            let theirs = Fingerprint { sum: told.digest, count: told.facts };
-            Some(((told.ready, told.facts), (*node, peer.link.clone()?, theirs)))
+            Some(((told.ready, told.facts.count), (*node, peer.link.clone()?, told.facts)))
         };
         peers.iter().filter_map(told).max_by_key(|(rank, _)| *rank).map(|(_, peer)| peer)
     })

@@ -8,14 +8,13 @@ use futures_util::future::join_all;
 use plimsoll_domain::id::NodeId;
 use plimsoll_store::error::WriteError;
 use plimsoll_store::notes::Fence;
-use plimsoll_wire::peer::Frames;
 use plimsoll_wire::peer::v1::{Kept, RosterEntry, decode_roster, encode_fingerprint, encode_kept, encode_roster};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
 use crate::cluster::{Cluster, KEPT};
 use crate::context::Context;
-use crate::link::{Link, LinkError};
+use crate::link::Link;
 use crate::membership::Input;
 use crate::roster::{Liveness, Peer};
 
@@ -63,8 +62,7 @@ impl Cluster {
         context.leaving.send_replace(true);
         context.projections.set_fence(Some(Fence::NoMember));
         // What was taken before the fence is in the store once this is, and so among what is fetched.
-        let joined = self.is_ready();
-        keep(context, joined).await?;
+        keep(context).await?;
         if self.size() > 1 && !self.is_fetched(patience).await {
             context.leaving.send_replace(false);
             // A fence that was put up meanwhile stays.
@@ -84,8 +82,7 @@ impl Cluster {
         // Whoever does not hear it hears it from the others.
         drop(join_all(telling).await);
         drop(context.membership.send(Input::Leave).await);
-        let joined = self.is_ready();
-        Ok(keep(context, joined).await?)
+        Ok(keep(context).await?)
     }
 
     /// Has another member fetch all that is here: its own feed of this node need not have brought everything.
@@ -121,8 +118,7 @@ impl Cluster {
             Some((entry, false)) => context.take_roster([RosterEntry { gone: true, ..entry }]),
         }
         tracing::info!(peer = %node, "forgot a member: it may return only as a new node");
-        let joined = self.is_ready();
-        Ok(keep(context, joined).await?)
+        Ok(keep(context).await?)
     }
 }
 
@@ -133,14 +129,14 @@ fn links(context: &Context) -> Vec<(NodeId, Link)> {
 }
 
 /// Writes down what is to be known after a restart.
-pub(crate) async fn keep(context: &Context, joined: bool) -> Result<(), WriteError> {
+pub(crate) async fn keep(context: &Context) -> Result<(), WriteError> {
     let here = context.roster.here();
     let entries = context.roster.entries();
     let others = entries.into_iter().filter(|entry| entry.member.node != here.node);
     let kept = Kept {
         cluster: context.cluster.clone(),
         generation: here.generation,
-        joined,
+        joined: context.has_joined.load(Ordering::Relaxed),
         has_left: context.has_left.load(Ordering::Relaxed),
         roster: others.collect(),
     };
@@ -156,7 +152,7 @@ pub(crate) async fn keep_roster(context: Arc<Context>) {
     loop {
         let latest = now(&context);
         if latest != written {
-            match keep(&context, latest.1).await {
+            match keep(&context).await {
                 Ok(()) if latest.0 == written.0 || tell(&context, &latest.0).await => written = latest,
                 Ok(()) => {
                     sleep(KEEP_RETRY).await;
@@ -182,8 +178,7 @@ async fn tell(context: &Context, entries: &[RosterEntry]) -> bool {
     let exchanges = links(context).into_iter().map(|(node, link)| {
         let frame = frame.clone();
         async move {
-            let answered = exchange(&link, frame).await;
-            match answered {
+            match link.ask_for("roster", frame, EXCHANGE_TIME_MAX, decode_roster).await {
                 Ok(theirs) => {
                     context.take_roster(theirs);
                     true
@@ -197,9 +192,4 @@ async fn tell(context: &Context, entries: &[RosterEntry]) -> bool {
     });
     let answered = timeout(EXCHANGE_TIME_MAX, join_all(exchanges)).await;
     answered.is_ok_and(|answered| answered.into_iter().all(|answered| answered))
-}
-
-async fn exchange(link: &Link, frame: Vec<u8>) -> Result<Vec<RosterEntry>, LinkError> {
-    let answer = link.ask("roster", frame, EXCHANGE_TIME_MAX).await?;
-    Ok(decode_roster(Frames::only(&answer)?)?)
 }

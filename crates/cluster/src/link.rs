@@ -150,8 +150,7 @@ impl Link {
             // It ends with the last handle to it, or with the peer; whoever asks then is told.
             tokio::spawn(async move { drop(connection.await) });
             let link = Self { requests, broken: Arc::default() };
-            let answer = link.ask("hello", encode_hello(hello), HELLO_TIME_MAX).await?;
-            match decode_welcome(Frames::only(&answer)?)? {
+            match link.ask_for("hello", encode_hello(hello), HELLO_TIME_MAX, decode_welcome).await? {
                 Welcome::Refused(refusal) => Err(LinkError::Refused(refusal)),
                 Welcome::Welcome { version, hello: theirs } => {
                     if hello.member.versions.common(theirs.member.versions) != Some(version) {
@@ -184,6 +183,18 @@ impl Link {
             }
             Ok(answer) => answer,
         }
+    }
+
+    /// Asks once for an answer of one frame.
+    pub(crate) async fn ask_for<Answer>(
+        &self,
+        path: &str,
+        frame: Vec<u8>,
+        patience: Duration,
+        decode: impl FnOnce(&[u8]) -> Result<Answer, FrameError>,
+    ) -> Result<Answer, LinkError> {
+        let answer = self.ask(path, frame, patience).await?;
+        Ok(decode(Frames::only(&answer)?)?)
     }
 
     /// Begins a conversation of frames both ways, with a first one.

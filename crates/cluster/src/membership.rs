@@ -14,7 +14,7 @@ use foca::{
 };
 use plimsoll_domain::id::NodeId;
 use plimsoll_wire::peer::v1::{Datagrams, decode_datagrams, encode_datagrams};
-use plimsoll_wire::peer::{FrameError, Frames, decode_bare, encode_bare};
+use plimsoll_wire::peer::{FrameError, decode_bare, encode_bare};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
@@ -221,16 +221,14 @@ fn dispatch(
 async fn carry(context: &Context, to: NodeId, datagram: Vec<u8>) {
     let Some(link) = context.roster.peer(to, |peer| peer.link.clone()).flatten() else { return };
     let frame = encode_datagrams(&vec![datagram]);
-    let answer = match link.ask("swim", frame, PROBE_TIME_MAX).await {
-        Ok(answer) => answer,
-        Err(error) => return tracing::debug!(peer = %to, %error, "a datagram did not arrive"),
+    let datagrams = match link.ask_for("swim", frame, PROBE_TIME_MAX, decode_datagrams).await {
+        Ok(datagrams) => datagrams,
+        Err(error) => return tracing::debug!(peer = %to, %error, "a datagram has no answer"),
     };
     let now = context.now();
     context.roster.note(to, |peer| peer.last_seen = now);
-    match Frames::only(&answer).and_then(decode_datagrams) {
-        Ok(datagrams) if datagrams.is_empty() => {}
-        Ok(datagrams) => drop(context.membership.send(Input::Came(datagrams, None)).await),
-        Err(error) => tracing::debug!(peer = %to, %error, "no answer of the membership"),
+    if !datagrams.is_empty() {
+        drop(context.membership.send(Input::Came(datagrams, None)).await);
     }
 }
 

@@ -7,17 +7,16 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use futures_util::future::join_all;
 use plimsoll_domain::id::{ArtifactId, NodeId, TenantId};
 use plimsoll_domain::projection::{Body, Fact, RefKey};
 use plimsoll_store::error::WriteError;
-use plimsoll_wire::peer::v1::{AskRefs, decode_facts, encode_ask_refs, encode_facts};
-use plimsoll_wire::peer::{FRAME_BYTES_MAX, Frames};
+use plimsoll_wire::peer::FRAME_BYTES_MAX;
+use plimsoll_wire::peer::v1::{AskRefs, BareFacts, decode_facts, encode_ask_refs, encode_facts};
 use plimsoll_wire::record::v1::{StoredFact, decode_fact, encode_fact};
 
 use crate::cluster::Cluster;
 use crate::context::Context;
-use crate::link::{Link, LinkError};
+use crate::link::LinkError;
 
 /// The most facts, and about the most bytes, that one answer holds.
 const FACTS_MAX: usize = 256;
@@ -49,16 +48,12 @@ impl Cluster {
         let context = &self.context;
         let refs = refs.into_iter().map(|key| (key.target_repo.to_string(), key.idempotency_key.to_string())).collect();
         let question = encode_ask_refs(&AskRefs { tenant: tenant.clone(), artifact: artifact.clone(), refs });
-        let members: Vec<(NodeId, Option<Link>)> = context.roster.view(|peers| {
-            let members = peers.values().filter(|peer| !peer.entry.gone);
-            members.map(|peer| (peer.entry.member.node, peer.link.clone())).collect()
-        });
-        let answers = join_all(members.into_iter().map(|(node, link)| ask(context, node, link, &question))).await;
+        let answers = context.ask_all("refs", &question, decode_facts).await;
         let is_alone_so_far = context.is_alone_so_far.load(Ordering::Relaxed);
         let mut asked = Asked { silent: Vec::new(), is_alone_so_far, is_known: false };
         let mut facts = Vec::new();
-        for (node, answer) in answers {
-            match answer {
+        for (node, _, answer) in answers {
+            match answer.and_then(|facts| read(&facts)) {
                 Ok(known) => facts.extend(known),
                 Err(error) => {
                     tracing::debug!(peer = %node, %error, "a member cannot be asked for a ref");
@@ -78,20 +73,9 @@ impl Cluster {
     }
 }
 
-async fn ask(
-    context: &Context,
-    node: NodeId,
-    link: Option<Link>,
-    question: &[u8],
-) -> (NodeId, Result<Vec<StoredFact>, LinkError>) {
-    let asking = async {
-        let link = link.ok_or(LinkError::Ended)?;
-        let answer = link.ask("refs", question.to_vec(), context.repair_timeout).await?;
-        let facts = decode_facts(Frames::only(&answer)?)?;
-        let unreadable = |_| LinkError::Unexpected("a fact that breaks a rule, or is of another version");
-        facts.iter().map(|fact| decode_fact(fact).map_err(unreadable)).collect()
-    };
-    (node, asking.await)
+fn read(facts: &BareFacts) -> Result<Vec<StoredFact>, LinkError> {
+    let unreadable = |_| LinkError::Unexpected("a fact that breaks a rule, or is of another version");
+    facts.iter().map(|fact| decode_fact(fact).map_err(unreadable)).collect()
 }
 
 /// Answers such a question: the facts of the artifact that name one of the refs.

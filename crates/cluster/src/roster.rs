@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use plimsoll_domain::id::NodeId;
+use plimsoll_domain::projection::Fingerprint;
 use plimsoll_domain::skew::{ClockFilter, Offset};
 use plimsoll_wire::peer::v1::{Member, ROSTER_MAX, Refusal, RosterEntry};
 use tokio::sync::watch;
@@ -40,10 +41,8 @@ pub(crate) struct Taken {
 pub(crate) struct Told {
     /// The sequence of its latest durable fact.
     pub(crate) sequence: u64,
-    /// How many facts it has.
-    pub(crate) facts: u64,
-    /// Their digest.
-    pub(crate) digest: u128,
+    /// The fingerprint of all its facts.
+    pub(crate) facts: Fingerprint,
     /// Whether it is ready to serve.
     pub(crate) ready: bool,
 }
@@ -94,6 +93,16 @@ impl Peer {
     /// How its clock differs from this node's.
     pub(crate) fn offset(&self) -> Option<Offset> {
         self.clock.best()
+    }
+
+    /// [`Peer::as_of`], unless it is after now: then it was noted before this node's clock was set back, and tells nothing.
+    pub(crate) const fn known_as_of(&self, now: u64) -> u64 {
+        if self.as_of > now { 0 } else { self.as_of }
+    }
+
+    /// Notes that all it had stamped by then is here.
+    pub(crate) fn raise_as_of(&mut self, as_of: u64, now: u64) {
+        self.as_of = self.known_as_of(now).max(as_of);
     }
 
     /// A reading of its clock, as this node's would have been then or a little before.

@@ -11,6 +11,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use plimsoll_domain::id::NodeId;
+use plimsoll_store::error::ReadError;
 use plimsoll_wire::peer::v1::{
     Refusal, Welcome, decode_ask_refs, decode_ask_token, decode_datagrams, decode_fingerprint, decode_follow,
     decode_hello, decode_question, decode_roster, encode_datagrams, encode_roster, encode_token, encode_welcome,
@@ -117,12 +118,20 @@ async fn connection(context: Arc<Context>, stream: Box<dyn Stream>) {
 enum Refused {
     /// What it says cannot be read.
     Frame(FrameError),
+    /// What it asks for cannot be read here.
+    Store(ReadError),
     Status(StatusCode),
 }
 
 impl From<FrameError> for Refused {
     fn from(error: FrameError) -> Self {
         Self::Frame(error)
+    }
+}
+
+impl From<ReadError> for Refused {
+    fn from(error: ReadError) -> Self {
+        Self::Store(error)
     }
 }
 
@@ -150,6 +159,10 @@ async fn answer(context: Arc<Context>, caller: Arc<Caller>, request: Request<Inc
                 Refused::Frame(error) => {
                     tracing::warn!(question, %error, "a caller of the peer port cannot be understood");
                     StatusCode::BAD_REQUEST
+                }
+                Refused::Store(error) => {
+                    tracing::error!(question, %error, "a peer's question cannot be answered");
+                    StatusCode::SERVICE_UNAVAILABLE
                 }
             };
             let mut response = Response::new(whole(Vec::new()));
@@ -222,36 +235,19 @@ async fn roster(context: &Context, body: Incoming) -> Result<Body, Refused> {
 
 async fn refs(context: &Context, body: Incoming) -> Result<Body, Refused> {
     let ask = decode_ask_refs(&frame_of(body).await?)?;
-    match repair::answer(context, ask).await {
-        Ok(facts) => Ok(whole(facts)),
-        Err(error) => {
-            tracing::error!(%error, "a peer's question cannot be answered");
-            Err(Refused::Status(StatusCode::SERVICE_UNAVAILABLE))
-        }
-    }
+    Ok(whole(repair::answer(context, ask).await?))
 }
 
 async fn token(context: &Context, body: Incoming) -> Result<Body, Refused> {
     let (tenant, artifact) = decode_ask_token(&frame_of(body).await?)?;
-    match context.projections.cursor(&tenant, &artifact).await {
-        Ok(cursor) => Ok(whole(encode_token(cursor.as_ref().map(|cursor| &*cursor.text)))),
-        Err(error) => {
-            tracing::error!(%error, "a peer's question cannot be answered");
-            Err(Refused::Status(StatusCode::SERVICE_UNAVAILABLE))
-        }
-    }
+    let cursor = context.projections.cursor(&tenant, &artifact).await?;
+    Ok(whole(encode_token(cursor.as_ref().map(|cursor| &*cursor.text))))
 }
 
 async fn differ(context: &Context, body: Incoming) -> Result<Body, Refused> {
     let question = decode_question(&frame_of(body).await?)?;
-    match anti_entropy::answer(context, question).await {
-        Ok(Some(answer)) => Ok(whole(answer)),
-        Ok(None) => Err(Refused::Status(StatusCode::SERVICE_UNAVAILABLE)),
-        Err(error) => {
-            tracing::error!(%error, "a peer's question cannot be answered");
-            Err(Refused::Status(StatusCode::SERVICE_UNAVAILABLE))
-        }
-    }
+    let answer = anti_entropy::answer(context, question).await?;
+    answer.map(whole).ok_or(Refused::Status(StatusCode::SERVICE_UNAVAILABLE))
 }
 
 /// Fetches all that the caller has: it is about to leave.

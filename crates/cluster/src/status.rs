@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use plimsoll_domain::id::{ClusterName, NodeId, Region};
+use plimsoll_domain::projection::Fingerprint;
 use plimsoll_store::notes::Fence;
 use plimsoll_wire::peer::v1::Member;
 use tokio::time::timeout;
@@ -51,8 +52,8 @@ pub struct MemberStatus {
     pub clock_offset_nanos: Option<i64>,
     /// When it was last heard of, in nanoseconds since 1970; 0 for never since this node started.
     pub last_seen: u64,
-    /// How many facts it has, and their digest, as it said last.
-    pub facts: Option<(u64, u128)>,
+    /// The fingerprint of all its facts, as it said last.
+    pub facts: Option<Fingerprint>,
     /// What is wrong with it, if anything.
     pub trouble: Option<String>,
 }
@@ -153,14 +154,12 @@ impl Cluster {
         }
         self.context.roster.view(|peers| {
             let members = || peers.values().filter(|peer| !peer.entry.gone);
-            // What is after now was noted before this clock was set back.
-            let as_of = |peer: &Peer| if peer.as_of > now { 0 } else { peer.as_of };
-            let oldest = members().map(as_of).min().unwrap_or(now);
+            let oldest = members().map(|peer| peer.known_as_of(now)).min().unwrap_or(now);
             let mut heard: BTreeMap<&str, (bool, &Region)> = BTreeMap::new();
             let here = &self.context.roster.here().region;
             for peer in members().filter(|peer| peer.entry.member.region != *here) {
                 let region = &peer.entry.member.region;
-                let is_heard = now.saturating_sub(peer.as_of) <= silence;
+                let is_heard = now - peer.known_as_of(now) <= silence;
                 heard.entry(region.as_str()).or_insert((false, region)).0 |= is_heard;
             }
             Freshness {
@@ -253,16 +252,17 @@ impl Cluster {
 }
 
 fn status(peer: &Peer, now: u64) -> MemberStatus {
+    let as_of = peer.known_as_of(now);
     MemberStatus {
         member: peer.entry.member.clone(),
         liveness: if peer.link.is_some() && peer.liveness == Liveness::Down { Liveness::Alive } else { peer.liveness },
         is_gone: peer.entry.gone,
         is_connected: peer.link.is_some(),
         lag_facts: peer.told.map(|told| told.sequence.saturating_sub(peer.taken.sequence)),
-        lag: (peer.as_of > 0).then(|| Duration::from_nanos(now.saturating_sub(peer.as_of))),
+        lag: (as_of > 0).then(|| Duration::from_nanos(now - as_of)),
         clock_offset_nanos: peer.offset().map(|offset| offset.nanos),
         last_seen: peer.last_seen,
-        facts: peer.told.map(|told| (told.facts, told.digest)),
+        facts: peer.told.map(|told| told.facts),
         trouble: peer.trouble.clone(),
     }
 }

@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use plimsoll_domain::id::{ArtifactId, NodeId, Region, TenantId};
 use plimsoll_domain::projection::Token;
 use plimsoll_store::error::ReadError;
-use plimsoll_wire::peer::Frames;
 use plimsoll_wire::peer::v1::{decode_token, encode_ask_token};
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::Cluster;
-use crate::link::{Link, LinkError};
 use crate::status::Replicated;
 
 /// What a member says of an artifact.
@@ -54,24 +51,8 @@ impl Cluster {
     /// Asks all members for an artifact's token, within the time set for read repair.
     pub async fn tokens(&self, tenant: &TenantId, artifact: &ArtifactId) -> Vec<TokenThere> {
         let question = encode_ask_token(tenant, artifact);
-        let members: Vec<(NodeId, Region, Option<Link>)> = self.context.roster.view(|peers| {
-            let members = peers.values().filter(|peer| !peer.entry.gone);
-            let member = |peer: &crate::roster::Peer| {
-                let member = &peer.entry.member;
-                (member.node, member.region.clone(), peer.link.clone())
-            };
-            members.map(member).collect()
-        });
-        let asking = members.into_iter().map(|(node, region, link)| {
-            let question = question.clone();
-            async move { TokenThere { node, region, token: self.token_at(link, question).await.ok() } }
-        });
-        join_all(asking).await
-    }
-
-    async fn token_at(&self, link: Option<Link>, question: Vec<u8>) -> Result<Option<Token>, LinkError> {
-        let link = link.ok_or(LinkError::Ended)?;
-        let answer = link.ask("token", question, self.context.repair_timeout).await?;
-        Ok(decode_token(Frames::only(&answer)?)?)
+        let answers = self.context.ask_all("token", &question, decode_token).await;
+        let there = |(node, region, answer): (_, _, Result<_, _>)| TokenThere { node, region, token: answer.ok() };
+        answers.into_iter().map(there).collect()
     }
 }

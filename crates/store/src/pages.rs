@@ -96,12 +96,11 @@ impl Projections {
             if is_hidden || facts.len() == limit || bytes > VISIBLE_BYTES_MAX {
                 break;
             }
-            let sequence = place.sequence;
-            newest = newest.max(sequence);
-            let stored = self.fact_at(place)?.ok_or(ReadError::Dangling { sequence })?;
-            if wanted(&stored.fact) {
-                bytes += stored.fact.transition().map_or(0, Transition::refs_text_bytes);
-                facts.push(stored.fact);
+            newest = newest.max(place.sequence);
+            let fact = self.fact_of_artifact(tenant, artifact, place)?;
+            if wanted(&fact) {
+                bytes += fact.transition().map_or(0, Transition::refs_text_bytes);
+                facts.push(fact);
             }
         }
         self.settled(newest).await?;
@@ -133,18 +132,23 @@ impl Projections {
                 next = items.last().map(|past: &Past| past.stamp);
                 break;
             }
-            let sequence = place.sequence;
-            newest = newest.max(sequence);
-            let stored = self.fact_at(place)?.ok_or(ReadError::Dangling { sequence })?;
-            if stored.tenant != *tenant || stored.fact.artifact() != artifact {
-                return Err(ReadError::Dangling { sequence });
-            }
+            newest = newest.max(place.sequence);
+            let fact = self.fact_of_artifact(tenant, artifact, place)?;
             // A tombstone that is newer than the head read above ends the history it belongs to.
-            let Some(transition) = stored.fact.transition() else { break };
-            items.push(Past { transition: transition.clone(), stamp: stored.fact.first });
+            let Some(transition) = fact.transition() else { break };
+            items.push(Past { transition: transition.clone(), stamp: fact.first });
         }
         self.settled(newest).await?;
         Ok(Some(Page { items, next }))
+    }
+
+    /// The fact that an entry of an artifact's history leads to.
+    fn fact_of_artifact(&self, tenant: &TenantId, artifact: &ArtifactId, place: Place) -> Result<Fact, ReadError> {
+        let dangling = ReadError::Dangling { sequence: place.sequence };
+        match self.fact_at(place)? {
+            Some(stored) if stored.tenant == *tenant && stored.fact.artifact() == artifact => Ok(stored.fact),
+            _ => Err(dangling),
+        }
     }
 
     /// The entries of a history, newest first: those the head holds, then those that are apart from it. What has gone

@@ -62,9 +62,9 @@ impl Projections {
         Some(Holdings { projections: self.clone(), counted: Arc::clone(counted) })
     }
 
-    /// Answers [`reconcile::Question::Facts`], once it is checked: the durable facts of some ranges, in the order of keys, with greater keys than `after`: but for
-    /// those with a digest in `have`, and as many as have `bytes_max` bytes, but one at least. Reads no more rows than it
-    /// returns and `have` names, and one.
+    /// Answers [`reconcile::Question::Facts`], once it is checked: the durable facts of some ranges, in the order of keys, with
+    /// greater keys than `after`, but for those with a digest in `have`: as many as have `bytes_max` bytes, and one at least.
+    /// Reads no more rows than it returns and `have` names, and one.
     ///
     /// # Errors
     /// [`ReadError`].

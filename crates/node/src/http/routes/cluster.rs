@@ -9,7 +9,6 @@ use plimsoll_cluster::Liveness;
 use plimsoll_cluster::leaving::LeaveError;
 use plimsoll_cluster::status::{MemberStatus, NodeState};
 use plimsoll_domain::id::NotHex;
-use plimsoll_domain::projection::Fingerprint;
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_wire::http::v1::{ClusterMember, ClusterStatus};
 use plimsoll_wire::problem::Kind;
@@ -33,15 +32,15 @@ use crate::http::extract::Query;
 )]
 pub(super) async fn get_cluster(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     authorize(&app, request.headers(), request.uri())?;
-    let Fingerprint { sum, count } = app.projections.fingerprint()?;
+    let facts = app.projections.fingerprint()?;
     let identity = app.projections.identity();
     let here = app.cluster.as_ref().map(|cluster| cluster.here().clone());
     let status = ClusterStatus {
         node_id: identity.node.to_string(),
         region: here.as_ref().map_or("default".to_owned(), |here| here.region.to_string()),
         state: state_name(app.cluster.as_ref().map_or(NodeState::Ready, |cluster| cluster.state())).to_owned(),
-        facts: count,
-        digest: Fingerprint { sum, count }.to_string(),
+        facts: facts.count,
+        digest: facts.to_string(),
         cluster: app.cluster.as_ref().map(|cluster| cluster.name().to_string()),
         peer: here.map(|here| here.peer),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -91,8 +90,8 @@ fn member(status: MemberStatus) -> ClusterMember {
         lag_ms: status.lag.map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)),
         clock_offset_ms: status.clock_offset_nanos.map(|nanos| nanos / 1_000_000),
         last_seen: seen,
-        facts: status.facts.map(|(count, _)| count),
-        digest: status.facts.map(|(count, sum)| Fingerprint { sum, count }.to_string()),
+        facts: status.facts.map(|facts| facts.count),
+        digest: status.facts.map(|facts| facts.to_string()),
         trouble: status.trouble,
     }
 }
