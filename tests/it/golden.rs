@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use plimsoll_domain::id::{ArtifactId, ClusterName, NodeId, Region, Status, TenantId, TransitionId};
 use plimsoll_domain::projection::reconcile::{Answer, Question, Range};
 use plimsoll_domain::projection::{
-    Body, Fact, FactHash, FactKey, Fingerprint, Projection, RefDraft, RefKey, RefState, RefsDigest, Resolution, Token,
-    Transition, Winner,
+    Body, Fact, FactHash, FactKey, Fingerprint, Horizon, Projection, RefDraft, RefKey, RefState, RefsDigest,
+    Resolution, Token, Transition, Winner,
 };
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use plimsoll_node::config::SETTINGS;
@@ -170,6 +170,10 @@ fn golden_labels() {
     let (key, hash) = (FactKey::new(*b"sixteen bytes 16"), FactHash::new(u128::MAX / 3));
     let removal = v1::StoredRemoval { key, hash };
     expect_record("removal", &removal, &v1::encode_removal(removal), |bytes| v1::decode_removal(bytes).unwrap());
+    let horizon = Horizon { until: stamp(5).time, facts: Fingerprint { sum: u128::MAX / 3, count: 7 } };
+    let stored = v1::StoredHorizon { reached: horizon, is_forgetting: true, promised: Some(Horizon::default()) };
+    expect_record("horizon", &stored, &v1::encode_horizon(stored), |bytes| v1::decode_horizon(bytes).unwrap());
+    expect_record("stamp", &stamp(5), &v1::encode_stamp(stamp(5)), |bytes| v1::decode_stamp(bytes).unwrap());
     let watermark = v1::StoredWatermark { incarnation: 7, sequence: 70_000 };
     let bytes = v1::encode_watermark(watermark);
     expect_record("watermark", &watermark, &bytes, |bytes| v1::decode_watermark(bytes).unwrap());
@@ -301,6 +305,23 @@ fn golden_frames_of_questions() {
     let facts = Answer::Facts { facts: vec![(tenant, transition())], next: after };
     for (name, answer) in [("answer-children", children), ("answer-facts", facts)] {
         expect_frame(1, name, &answer, &peer::encode_answer(&answer), peer::decode_answer);
+    }
+}
+
+#[test]
+fn golden_frames_of_forgetting() {
+    let horizon = Horizon { until: stamp(5).time, facts: Fingerprint { sum: u128::MAX / 3, count: 7 } };
+    let standing = peer::Standing { horizon: Some(horizon), taken: Some((7, 70_000)) };
+    let forgetting = peer::Standing { horizon: None, taken: None };
+    for (name, standing) in [("standing", standing), ("standing-forgetting", forgetting)] {
+        expect_frame(3, name, &standing, &peer::encode_standing(standing), peer::decode_standing);
+    }
+    let until = stamp(5).time;
+    expect_frame(3, "ask-promise", &until, &peer::encode_ask_promise(until), peer::decode_ask_promise);
+    let absences = vec![(NodeId::new(2), Duration::from_secs(70)), (NodeId::new(3), Duration::ZERO)];
+    expect_frame(3, "absences", &absences, &peer::encode_absences(&absences), peer::decode_absences);
+    for (name, promise) in [("promise", Some(horizon)), ("promise-none", None)] {
+        expect_frame(3, name, &promise, &peer::encode_promise(promise), peer::decode_promise);
     }
 }
 

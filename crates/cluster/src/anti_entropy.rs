@@ -45,6 +45,8 @@ pub(crate) enum RunError {
     Malformed(#[from] reconcile::Malformed),
     #[error("the facts here are still being counted")]
     Counting,
+    #[error("facts are being forgotten here")]
+    Forgetting,
 }
 
 /// What a run came to.
@@ -56,18 +58,20 @@ pub(crate) struct Run {
 
 /// Fetches from a peer all that it has and this node has not.
 pub(crate) async fn run_with(context: &Context, link: &Link, theirs: Fingerprint) -> Result<Run, RunError> {
+    let horizon = context.projections.horizon().ok_or(RunError::Forgetting)?;
+    let link = link.within(horizon);
     let own = context.projections.summary().ok_or(RunError::Counting)?;
     let mut reconciliation = Reconciliation::start(own.root(), theirs);
     let mut run = Run::default();
     while let Some(question) = reconciliation.next(&own)? {
-        let facts = reconciliation.take(ask(link, &question).await?, &own)?;
+        let facts = reconciliation.take(ask(&link, &question).await?, &own)?;
         run.questions += 1;
         context.counters.repair_questions.add(1);
         if !facts.is_empty() {
             run.facts += facts.len() as u64;
             context.counters.repair_facts.add(facts.len());
             let facts = facts.into_iter().map(|(tenant, fact)| StoredFact { tenant, fact });
-            let outcomes = context.projections.absorb(facts.collect()).await?;
+            let outcomes = context.projections.absorb(horizon, facts.collect()).await?;
             // A fact from too far ahead stays where it is, and is found again; on a full disk no fact is taken.
             if let Some(refused) = outcomes.into_iter().find_map(Result::err) {
                 context.counters.facts_refused.add(1);
@@ -168,7 +172,7 @@ async fn compare_unfollowed(context: &Context, own: Fingerprint) {
         links.filter_map(|(node, peer)| Some((*node, peer.link.clone()?))).collect()
     });
     for (node, link) in unfollowed {
-        match root_of(&link).await {
+        match root_of(context, &link).await {
             Ok(theirs) if theirs == own => {}
             Ok(theirs) => repair(context, &Differing { node, link, seen: Seen { theirs, own }, is_still: false }).await,
             Err(error) => tracing::debug!(peer = %node, %error, "a peer does not say what it has"),
@@ -177,8 +181,9 @@ async fn compare_unfollowed(context: &Context, own: Fingerprint) {
 }
 
 /// The fingerprint of all a peer has.
-async fn root_of(link: &Link) -> Result<Fingerprint, RunError> {
-    match ask(link, &Question::Compare(vec![Range::WHOLE])).await? {
+async fn root_of(context: &Context, link: &Link) -> Result<Fingerprint, RunError> {
+    let horizon = context.projections.horizon().ok_or(RunError::Forgetting)?;
+    match ask(&link.within(horizon), &Question::Compare(vec![Range::WHOLE])).await? {
         Answer::Children(children) => Ok(children.into_iter().flatten().fold(Fingerprint::default(), Fingerprint::and)),
         Answer::Facts { .. } => Err(reconcile::Malformed::Answer.into()),
     }
@@ -189,6 +194,10 @@ async fn repair(context: &Context, peer: &Differing) {
         Ok(Run { facts: 0, .. }) => {}
         Ok(Run { questions, facts }) => {
             tracing::info!(peer = %peer.node, facts, questions, "fetched from a peer what no feed had brought");
+        }
+        // One of the two follows the other at this moment.
+        Err(error @ (RunError::Forgetting | RunError::Link(LinkError::OtherHorizon))) => {
+            tracing::debug!(peer = %peer.node, %error, "a peer could not be compared with");
         }
         Err(error) => tracing::warn!(peer = %peer.node, %error, "a peer could not be compared with"),
     }

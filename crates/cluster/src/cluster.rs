@@ -13,7 +13,7 @@ use plimsoll_store::error::{ReadError, WriteError};
 use plimsoll_store::notes::Fence;
 use plimsoll_store::options::WallClock;
 use plimsoll_store::projections::Projections;
-use plimsoll_wire::peer::v1::{Kept, Member, Versions, decode_kept};
+use plimsoll_wire::peer::v1::{Kept, Member, RosterEntry, Versions, decode_kept};
 use plimsoll_wire::peer::{FrameError, Frames};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -25,7 +25,7 @@ use crate::counters::Counters;
 use crate::membership::{self, INPUTS_MAX};
 use crate::net::Network;
 use crate::roster::Roster;
-use crate::{anti_entropy, certificates, joining, keeper, leaving, server};
+use crate::{anti_entropy, certificates, joining, keeper, leaving, retention, server};
 
 /// The note of what a node keeps of its cluster.
 pub(crate) const KEPT: &str = "cluster";
@@ -50,12 +50,16 @@ pub struct ClusterOptions {
     pub pulse: Duration,
     /// How long other members may take to say whether they know a ref.
     pub repair_timeout: Duration,
+    /// How long what was retired is kept.
+    pub retention: Duration,
     /// How far clocks may be apart.
     pub drift_max: Duration,
     /// The versions of the peer protocol to speak; other than [`plimsoll_wire::peer::v1::SPOKEN`] only to try an upgrade.
     pub versions: Versions,
     /// The version of the software, for people.
     pub software: String,
+    /// Whom the node knows that was here before, where it had to start afresh.
+    pub legacy: Vec<RosterEntry>,
 }
 
 /// A node cannot be part of a cluster.
@@ -168,7 +172,7 @@ impl Cluster {
         if options.advertise.is_none() && address.ip().is_unspecified() {
             return Err(ClusterError::Nowhere);
         }
-        let kept = Self::kept(&projections, &options.cluster)?;
+        let kept = Self::kept(&projections, &options)?;
         // An older state of the data directory may have been put back: then the time is what makes it the later one.
         let generation = (kept.generation + 1).max((wall_clock)().get() / 1_000_000_000);
         let here = here(&options, &projections, address, generation);
@@ -190,6 +194,8 @@ impl Cluster {
             cut: watch::Sender::new(false),
             ready: watch::Sender::new(false),
             leaving: watch::Sender::new(false),
+            behind: watch::Sender::new(false),
+            retention: options.retention,
             has_joined: AtomicBool::new(kept.joined),
             has_left: AtomicBool::new(false),
             is_alone_so_far: AtomicBool::new(!options.seeds.is_empty() && !knows_others),
@@ -205,6 +211,7 @@ impl Cluster {
         tasks.spawn(keeper::keep(Arc::clone(&context), options.seeds.clone()));
         tasks.spawn(anti_entropy::run(Arc::clone(&context)));
         tasks.spawn(leaving::keep_roster(Arc::clone(&context)));
+        tasks.spawn(retention::run(Arc::clone(&context)));
         tasks.spawn(certificates::watch(Arc::clone(&context)));
         tasks.spawn(watch_clocks(Arc::clone(&context)));
         tasks.spawn(joining::run(Arc::clone(&context), !options.seeds.is_empty()));
@@ -212,13 +219,14 @@ impl Cluster {
         Ok((Self { context }, ClusterTasks { tasks, cut, has_panicked: false }))
     }
 
-    fn kept(projections: &Projections, told: &ClusterName) -> Result<Kept, ClusterError> {
+    fn kept(projections: &Projections, options: &ClusterOptions) -> Result<Kept, ClusterError> {
+        let told = &options.cluster;
         let Some(note) = projections.note(KEPT)? else {
             return Ok(Kept {
                 cluster: told.clone(),
                 generation: 0,
                 joined: false,
-                roster: Vec::new(),
+                roster: options.legacy.clone(),
                 has_left: false,
             });
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use plimsoll_domain::id::{ClusterName, NodeId, Region};
+use plimsoll_domain::projection::Horizon;
 use plimsoll_store::notes::Fence;
 use plimsoll_store::options::WallClock;
 use plimsoll_store::projections::Projections;
@@ -41,6 +42,10 @@ pub(crate) struct Context {
     pub(crate) ready: watch::Sender<bool>,
     /// Whether the node leaves.
     pub(crate) leaving: watch::Sender<bool>,
+    /// Whether this node has fallen behind, and has to start afresh.
+    pub(crate) behind: watch::Sender<bool>,
+    /// How long what was retired is kept.
+    pub(crate) retention: Duration,
     /// Whether this node was ever ready in this cluster.
     pub(crate) has_joined: AtomicBool,
     /// Whether this node is no member any more.
@@ -133,18 +138,24 @@ impl Context {
         self.roster.change(self.node(), |_| {});
     }
 
-    /// Asks all members the same, at once: what each answers within the time set for read repair, or why it does not.
+    /// Asks all members the same, at once: what each answers within the time set for read repair, or why it does not. A
+    /// `horizon` is given where facts are asked for.
     pub(crate) async fn ask_all<Answer>(
         &self,
         path: &str,
         question: &[u8],
+        horizon: Option<Horizon>,
         decode: impl Fn(&[u8]) -> Result<Answer, FrameError>,
     ) -> Vec<(NodeId, Region, Result<Answer, LinkError>)> {
         let members: Vec<(NodeId, Region, Option<Link>)> = self.roster.view(|peers| {
             let members = peers.values().filter(|peer| !peer.entry.gone);
             let member = |peer: &Peer| {
                 let member = &peer.entry.member;
-                (member.node, member.region.clone(), peer.link.clone())
+                let link = peer.link.as_ref().map(|link| match horizon {
+                    Some(horizon) => link.within(horizon),
+                    None => link.clone(),
+                });
+                (member.node, member.region.clone(), link)
             };
             members.map(member).collect()
         });

@@ -14,6 +14,8 @@ pub(crate) struct Counters {
     pub(crate) links_made: Count,
     pub(crate) links_failed: Count,
     pub(crate) callers_refused: Count,
+    /// Rounds in which the members did not agree on what to forget.
+    pub(crate) rounds_failed: Count,
     pub(crate) refs_asked: Count,
     pub(crate) repair_questions: Count,
     pub(crate) repair_facts: Count,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::channel::Sender;
 use plimsoll_domain::id::NodeId;
-use plimsoll_domain::projection::Fingerprint;
+use plimsoll_domain::projection::{Fingerprint, Horizon};
 use plimsoll_domain::skew::{Offset, RoundTrip};
 use plimsoll_store::error::WriteError;
 use plimsoll_store::feed::Position;
@@ -20,6 +20,7 @@ use plimsoll_wire::peer::v1::{
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::context::Context;
+use crate::horizon::settle;
 use crate::link::{FrameReader, Link, LinkError};
 use crate::roster::{Taken, Told};
 
@@ -65,6 +66,8 @@ pub(crate) async fn follow(context: &Context, link: &Link, peer: NodeId, wanted:
 struct Follower<'a> {
     context: &'a Context,
     peer: NodeId,
+    /// Of this node and of the peer.
+    horizon: Horizon,
     sender: Sender<Bytes>,
     reader: FrameReader,
     /// How far the feed has come in.
@@ -86,13 +89,15 @@ struct Reached {
 
 impl<'a> Follower<'a> {
     async fn begin(context: &'a Context, link: &Link, peer: NodeId, wanted: Wanted) -> Result<Self, Parted> {
+        let horizon = settle(context, link).await?;
         let stored = context.projections.durable_watermark(peer).await.map_err(|error| Parted::Store(error.into()))?;
         let (incarnation, after) = stored.map_or((0, 0), |stored| (stored.incarnation, stored.sequence));
         let frame = encode_follow(&Follow { incarnation, after, wanted });
-        let (sender, reader) = link.converse_after("feed", frame).await?;
+        let (sender, reader) = link.within(horizon).converse_after("feed", frame).await?;
         let mut follower = Self {
             context,
             peer,
+            horizon,
             sender,
             reader,
             at: Position { node: peer, incarnation, sequence: after },
@@ -161,7 +166,7 @@ impl<'a> Follower<'a> {
         if self.is_far {
             self.context.counters.facts_from_afar.add(facts.len());
         }
-        let delivery = Delivery::read(self.at, facts, page.up_to)
+        let delivery = Delivery::read(self.at, self.horizon, facts, page.up_to)
             .map_err(|_| LinkError::Unexpected("a fact that breaks a rule, or is of another version"))?;
         self.at.sequence = page.up_to;
         let reached = Reached { sequence: page.up_to, clock: page.clock };
@@ -230,7 +235,8 @@ impl<'a> Follower<'a> {
         if pulse.told > self.at.sequence {
             let Position { node: peer, incarnation, sequence: after } = self.at;
             self.at.sequence = pulse.told;
-            self.receive(Delivery { peer, incarnation, after, facts: Vec::new(), up_to: pulse.told }, reached);
+            let horizon = self.horizon;
+            self.receive(Delivery { peer, incarnation, after, horizon, facts: Vec::new(), up_to: pulse.told }, reached);
         } else if self.in_flight.is_empty() {
             let now = self.context.now();
             let context = self.context;
@@ -258,8 +264,10 @@ impl<'a> Follower<'a> {
             let known = self.context.roster.peer(node, |peer| peer.taken);
             let is_further = known.is_some_and(|taken| taken.incarnation != incarnation || taken.sequence < sequence);
             if is_further {
-                let delivery = Delivery { peer: node, incarnation, after: 0, facts: Vec::new(), up_to: sequence };
-                self.context.projections.receive(delivery).await.map_err(Parted::Store)?;
+                let (horizon, facts) = (self.horizon, Vec::new());
+                let delivery = Delivery { peer: node, incarnation, after: 0, horizon, facts, up_to: sequence };
+                let outcomes = self.context.projections.receive(delivery).await.map_err(Parted::Store)?;
+                outcomes.into_iter().collect::<Result<Vec<_>, _>>().map_err(Parted::Store)?;
             }
             self.context.roster.note(node, |peer| {
                 if is_further {

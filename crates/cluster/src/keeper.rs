@@ -45,6 +45,9 @@ const LASTING: Duration = Duration::from_secs(10);
 const REFUSED_FACT_PAUSE: Duration = Duration::from_millis(200);
 const REFUSED_FACT_PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// The pause before it is tried again to come to one horizon with a peer.
+const HORIZON_PAUSE: Duration = Duration::from_millis(100);
+
 /// Keeps connections to all members there are, and calls the seeds until they are members. Runs for ever.
 pub(crate) async fn keep(context: Arc<Context>, seeds: Vec<String>) {
     let mut changed = context.roster.watch();
@@ -205,6 +208,9 @@ async fn use_link(context: &Context, link: &Link, node: NodeId) -> LinkError {
             biased;
             () = is_set(&mut cut) => return LinkError::Ended,
             parted = following => match parted {
+                // One of the two forgets at this moment, or is about to.
+                Parted::Link(LinkError::OtherHorizon | LinkError::Forgetting)
+                | Parted::Store(WriteError::OtherHorizon) => sleep(HORIZON_PAUSE).await,
                 Parted::Link(error) => return error,
                 Parted::Store(error) => {
                     if began.elapsed() >= LASTING {

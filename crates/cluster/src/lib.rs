@@ -1,6 +1,7 @@
 //! Every conversation between nodes.
 //!
 //! - [`cluster`]: a node's part in its cluster, and all that others ask it.
+//! - [`afresh`]: what a node leaves that was away for too long.
 //! - [`repair`]: asking everybody before saying that nobody knows.
 //! - [`status`]: what it can tell of it.
 //! - [`tokens`]: what token an artifact has elsewhere.
@@ -9,8 +10,11 @@
 //!
 //! Behind them: `keeper` makes connections (`link`) and `server` takes them; `roster` holds who the members are, and
 //! `membership` finds out who is alive; `plan` says who follows whose feed, `feed` tells one, `follow` takes it over;
-//! `anti_entropy` finds what no feed brings; `joining` says when a node has caught up.
+//! `anti_entropy` finds what no feed brings; `joining` says when a node has caught up. `retention` agrees on what to forget,
+//! `absence` tells who is not waited for, and `horizon` sees to it that nobody brings it back.
 
+mod absence;
+pub mod afresh;
 mod anti_entropy;
 mod certificates;
 pub mod cluster;
@@ -18,6 +22,7 @@ mod context;
 mod counters;
 mod feed;
 mod follow;
+mod horizon;
 mod joining;
 mod keeper;
 pub mod leaving;
@@ -26,6 +31,7 @@ mod membership;
 pub mod net;
 mod plan;
 pub mod repair;
+mod retention;
 mod roster;
 pub mod security;
 mod server;

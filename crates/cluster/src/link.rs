@@ -15,11 +15,13 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use plimsoll_domain::projection::Horizon;
 use plimsoll_wire::peer::v1::{Hello, Refusal, Welcome, decode_welcome, encode_hello};
-use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError, Frames};
+use plimsoll_wire::peer::{FORGETS, FRAME_BYTES_MAX, FrameError, Frames};
 use thiserror::Error;
 use tokio::time::timeout;
 
+use crate::horizon;
 use crate::net::Connector;
 use crate::security::Security;
 
@@ -64,6 +66,12 @@ pub(crate) enum LinkError {
     Refused(Refusal),
     #[error("it answered with status {0}")]
     Status(StatusCode),
+    #[error("it has forgotten more than this node, or less: one of the two follows the other first")]
+    OtherHorizon,
+    #[error("this node forgets what all members have agreed to forget, and exchanges no facts meanwhile")]
+    Forgetting,
+    #[error("its software is too old to know of forgetting: it has to be upgraded, as the others were")]
+    TooOld,
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
     #[error("this node does not talk to it: {}", ToldOfIt(.0))]
@@ -121,6 +129,9 @@ impl fmt::Display for Told<'_> {
 pub(crate) struct Link {
     requests: SendRequest<Body>,
     broken: Arc<AtomicBool>,
+    version: u16,
+    /// Of which horizon the asker is, where facts are asked for.
+    horizon: Option<Horizon>,
 }
 
 impl fmt::Debug for Link {
@@ -149,18 +160,29 @@ impl Link {
                 .await?;
             // It ends with the last handle to it, or with the peer; whoever asks then is told.
             tokio::spawn(async move { drop(connection.await) });
-            let link = Self { requests, broken: Arc::default() };
+            let mut link = Self { requests, broken: Arc::default(), version: 0, horizon: None };
             match link.ask_for("hello", encode_hello(hello), HELLO_TIME_MAX, decode_welcome).await? {
                 Welcome::Refused(refusal) => Err(LinkError::Refused(refusal)),
                 Welcome::Welcome { version, hello: theirs } => {
                     if hello.member.versions.common(theirs.member.versions) != Some(version) {
                         return Err(LinkError::Unexpected("a version of the conversation that is not common"));
                     }
+                    link.version = version;
                     Ok((link, *theirs))
                 }
             }
         };
         timeout(HELLO_TIME_MAX, greeting).await.map_err(|_| LinkError::Timeout(HELLO_TIME_MAX))?
+    }
+
+    /// The version of the conversation.
+    pub(crate) const fn version(&self) -> u16 {
+        self.version
+    }
+
+    /// The same connection, on which only a peer of this horizon answers.
+    pub(crate) fn within(&self, horizon: Horizon) -> Self {
+        Self { horizon: Some(horizon), ..self.clone() }
     }
 
     /// Whether it may still be asked.
@@ -210,13 +232,21 @@ impl Link {
     }
 
     async fn send(&self, path: &str, body: Body) -> Result<Incoming, LinkError> {
-        let request = Request::builder().method(Method::POST).uri(format!("http://peer{ROOT}{path}")).body(body);
-        let request = request.expect("the paths are known, and of letters");
+        let mut request = Request::builder().method(Method::POST).uri(format!("http://peer{ROOT}{path}"));
+        if let Some(horizon) = self.horizon.filter(|horizon| *horizon != Horizon::default()) {
+            if self.version < FORGETS {
+                return Err(LinkError::TooOld);
+            }
+            request = request.header(horizon::HEADER, horizon::header_of(horizon));
+        }
+        let request = request.body(body);
+        let request = request.expect("the paths are known, and of letters, and so is the header");
         let mut requests = self.requests.clone();
         requests.ready().await?;
         let answer = requests.send_request(request).await?;
         match answer.status() {
             StatusCode::OK => Ok(answer.into_body()),
+            StatusCode::PRECONDITION_FAILED => Err(LinkError::OtherHorizon),
             status => Err(LinkError::Status(status)),
         }
     }

@@ -48,11 +48,14 @@ impl Cluster {
         let context = &self.context;
         let refs = refs.into_iter().map(|key| (key.target_repo.to_string(), key.idempotency_key.to_string())).collect();
         let question = encode_ask_refs(&AskRefs { tenant: tenant.clone(), artifact: artifact.clone(), refs });
-        let answers = context.ask_all("refs", &question, decode_facts).await;
+        let horizon = context.projections.horizon();
+        let answers = context.ask_all("refs", &question, horizon, decode_facts).await;
         let is_alone_so_far = context.is_alone_so_far.load(Ordering::Relaxed);
         let mut asked = Asked { silent: Vec::new(), is_alone_so_far, is_known: false };
         let mut facts = Vec::new();
         for (node, _, answer) in answers {
+            // While this node forgets it can take nothing over, and so it cannot ask.
+            let answer = if horizon.is_some() { answer } else { Err(LinkError::Forgetting) };
             match answer.and_then(|facts| read(&facts)) {
                 Ok(known) => facts.extend(known),
                 Err(error) => {
@@ -63,11 +66,11 @@ impl Cluster {
         }
         facts.retain(|stored: &StoredFact| stored.tenant == *tenant && stored.fact.artifact() == artifact);
         context.counters.refs_asked.add(1);
-        if !facts.is_empty() {
+        if let Some(horizon) = horizon.filter(|_| !facts.is_empty()) {
             asked.is_known = true;
             context.counters.refs_repaired.add(1);
             // What is from too far ahead cannot be merged yet; it is known all the same.
-            context.projections.absorb(facts).await?;
+            context.projections.absorb(horizon, facts).await?;
         }
         Ok(asked)
     }

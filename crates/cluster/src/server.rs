@@ -13,21 +13,25 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use plimsoll_domain::id::NodeId;
 use plimsoll_store::error::ReadError;
 use plimsoll_wire::peer::v1::{
-    Refusal, Welcome, decode_ask_refs, decode_ask_token, decode_datagrams, decode_fingerprint, decode_follow,
-    decode_hello, decode_question, decode_roster, encode_datagrams, encode_roster, encode_token, encode_welcome,
+    Refusal, Welcome, decode_ask_promise, decode_ask_refs, decode_ask_token, decode_datagrams, decode_fingerprint,
+    decode_follow, decode_hello, decode_question, decode_roster, decode_standing, encode_datagrams, encode_promise,
+    encode_roster, encode_token, encode_welcome,
 };
 use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError, Frames};
+use plimsoll_wire::record::v1::StoredHorizon;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::anti_entropy;
 use crate::context::Context;
 use crate::feed;
+use crate::horizon;
 use crate::keeper::is_set;
 use crate::link::{Body, CONNECTION_WINDOW, FrameReader, LinkError, ROOT, STREAM_WINDOW, Told, streamed, whole};
 use crate::membership::Input;
 use crate::net::{Listener, Stream};
 use crate::repair;
+use crate::retention;
 
 /// Connections at a time; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -138,16 +142,23 @@ impl From<ReadError> for Refused {
 async fn answer(context: Arc<Context>, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let question = head.uri.path().strip_prefix(ROOT).unwrap_or_default();
+    let horizon = head.headers.get(horizon::HEADER).and_then(|value| value.to_str().ok());
+    let is_ours = horizon::is_ours(&context, horizon);
     let answered = match (question, caller.0.get()) {
         ("hello", None) => hello(&context, &caller, body).await,
         ("hello", Some(_)) => Err(Refused::Status(StatusCode::CONFLICT)),
         (_, None) => Err(Refused::Status(StatusCode::FORBIDDEN)),
+        ("feed" | "refs" | "fetch" | "differ" | "promise", Some(_)) if !is_ours => {
+            Err(Refused::Status(StatusCode::PRECONDITION_FAILED))
+        }
         ("feed", Some((peer, version))) => follow(context, *peer, *version, body).await,
         ("swim", Some((peer, _))) => swim(&context, *peer, body).await,
         ("roster", Some(_)) => roster(&context, body).await,
         ("refs", Some(_)) => refs(&context, body).await,
         ("token", Some(_)) => token(&context, body).await,
         ("fetch", Some((peer, _))) => fetch(&context, *peer, body).await,
+        ("horizon", Some((peer, _))) => standing(&context, *peer, body).await,
+        ("promise", Some(_)) => promise(&context, body).await,
         ("differ", Some(_)) => differ(&context, body).await,
         _ => Err(Refused::Status(StatusCode::NOT_FOUND)),
     };
@@ -217,14 +228,32 @@ async fn follow(context: Arc<Context>, peer: NodeId, version: u16, body: Incomin
     let follow = decode_follow(&frame)?;
     let (sender, body) = streamed();
     let mut cut = context.cut.subscribe();
+    let horizon = context.projections.horizon();
+    let mut horizons = context.projections.watch_horizon();
     tokio::spawn(async move {
+        let left = async {
+            // The store outlives this.
+            let is_another = |now: &StoredHorizon| now.is_forgetting || Some(now.reached) != horizon;
+            drop(horizons.wait_for(is_another).await);
+        };
         let ended = tokio::select! {
             ended = feed::tell(&context, peer, version, follow, reader, sender) => ended,
             () = is_set(&mut cut) => Ok(()),
+            () = left => Ok(()),
         };
         tracing::debug!(%peer, ended = ?ended.err(), "a follower of the feed has gone");
     });
     Ok(body)
+}
+
+async fn standing(context: &Arc<Context>, peer: NodeId, body: Incoming) -> Result<Body, Refused> {
+    let theirs = decode_standing(&frame_of(body).await?)?;
+    Ok(whole(horizon::answer(context, peer, theirs).await?))
+}
+
+async fn promise(context: &Context, body: Incoming) -> Result<Body, Refused> {
+    let until = decode_ask_promise(&frame_of(body).await?)?;
+    Ok(whole(encode_promise(retention::promise(context, until).await)))
 }
 
 async fn roster(context: &Context, body: Incoming) -> Result<Body, Refused> {

@@ -104,6 +104,8 @@ pub struct Counts {
     pub refs_asked: u64,
     /// Times one of them knew it.
     pub refs_repaired: u64,
+    /// Times the members did not agree on what to forget when this node asked them.
+    pub rounds_failed: u64,
 }
 
 impl Cluster {
@@ -122,7 +124,7 @@ impl Cluster {
         }
         match context.projections.fence() {
             Some(Fence::Clock) => return NodeState::ClockFenced,
-            Some(Fence::Identity | Fence::NoMember) => return NodeState::ReadOnly,
+            Some(Fence::Identity | Fence::NoMember | Fence::Behind) => return NodeState::ReadOnly,
             None => {}
         }
         if *context.ready.borrow() {
@@ -235,6 +237,7 @@ impl Cluster {
             repair_facts: counters.repair_facts.get(),
             refs_asked: counters.refs_asked.get(),
             refs_repaired: counters.refs_repaired.get(),
+            rounds_failed: counters.rounds_failed.get(),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, UNIX_EPOCH};
 
-use plimsoll_domain::id::{ClusterName, NodeId, Region, TenantId};
+use plimsoll_domain::id::{ArtifactId, ClusterName, NodeId, Region, TenantId};
 use plimsoll_domain::projection::{Draft, Expectation, RefDraft, Submission};
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_store::StoredIdentity;
@@ -16,7 +16,7 @@ use plimsoll_store::engine::memory::Memory;
 use plimsoll_store::options::{Options, WallClock};
 use plimsoll_store::projections::Projections;
 use plimsoll_store::writer::{Outcome, Post};
-use plimsoll_wire::peer::v1::{SPOKEN, Versions};
+use plimsoll_wire::peer::v1::{RosterEntry, SPOKEN, Versions};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 
@@ -80,6 +80,8 @@ pub(crate) struct Spec {
     pub(crate) versions: Versions,
     pub(crate) ahead_ms: i64,
     pub(crate) engine: Memory,
+    pub(crate) retention: Duration,
+    pub(crate) legacy: Vec<RosterEntry>,
 }
 
 impl Spec {
@@ -94,6 +96,8 @@ impl Spec {
             versions: SPOKEN,
             ahead_ms: 0,
             engine: Memory::new(),
+            retention: Duration::from_secs(7 * 86_400),
+            legacy: Vec::new(),
         }
     }
 }
@@ -139,9 +143,11 @@ impl Net {
             seeds: spec.seeds,
             pulse: Duration::from_secs(4),
             repair_timeout: Duration::from_millis(500),
+            retention: spec.retention,
             drift_max: Duration::from_millis(500),
             versions: spec.versions,
             software: "0.1.0".to_owned(),
+            legacy: spec.legacy,
         };
         let network = Network {
             listener: Box::new(Handed(address.parse().unwrap(), handed)),
@@ -185,6 +191,11 @@ impl Member {
         self.projections.submit(&tenant(), post).await
     }
 
+    pub(crate) async fn retire(&self, artifact: &str) {
+        let artifact = ArtifactId::parse(artifact).unwrap();
+        self.projections.retire(&tenant(), artifact, Expectation::Any).await.unwrap();
+    }
+
     /// Sets its clock so far ahead.
     pub(crate) fn ahead(&self, millis: i64) {
         self.ahead_ms.store(millis, Ordering::SeqCst);
@@ -222,5 +233,6 @@ pub(crate) async fn converged(members: &[Member], facts: u64) {
     .await;
 }
 
+mod forgetting;
 mod meeting;
 mod spreading;

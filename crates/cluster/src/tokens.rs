@@ -51,7 +51,7 @@ impl Cluster {
     /// Asks all members for an artifact's token, within the time set for read repair.
     pub async fn tokens(&self, tenant: &TenantId, artifact: &ArtifactId) -> Vec<TokenThere> {
         let question = encode_ask_token(tenant, artifact);
-        let answers = self.context.ask_all("token", &question, decode_token).await;
+        let answers = self.context.ask_all("token", &question, None, decode_token).await;
         let there = |(node, region, answer): (_, _, Result<_, _>)| TokenThere { node, region, token: answer.ok() };
         answers.into_iter().map(there).collect()
     }

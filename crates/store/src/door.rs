@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use plimsoll_domain::clock::{Clock, DriftExceeded};
 use plimsoll_domain::id::{ArtifactId, TenantId};
@@ -16,7 +17,7 @@ use plimsoll_domain::projection::{
     Transition, Verdict, judge,
 };
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
-use plimsoll_wire::record::v1::{self, StoredIdentity, StoredRemoval, StoredUsage};
+use plimsoll_wire::record::v1::{self, StoredHorizon, StoredIdentity, StoredRemoval, StoredUsage};
 use plimsoll_wire::record::v2::{self, StoredHead};
 
 use crate::conflicts::ConflictCounts;
@@ -50,7 +51,7 @@ pub(crate) struct Door {
 
 /// What the door keeps in memory between groups. After a failed commit it is ahead of the disk: the door is not used
 /// again.
-struct State {
+pub(crate) struct State {
     options: Options,
     clock: Clock,
     sequence: u64,
@@ -60,6 +61,8 @@ struct State {
     /// `None` where the format is an old one, which is not written.
     tally: Option<Tally>,
     conflicts: Arc<ConflictCounts>,
+    pub(crate) horizon: StoredHorizon,
+    pub(crate) forgotten: Arc<AtomicU64>,
 }
 
 impl Door {
@@ -80,6 +83,8 @@ impl Door {
         let value = engine.get(Table::Meta, layout::FINGERPRINT)?;
         let fingerprint = value.map(|value| v1::decode_fingerprint(&value)).transpose()?.unwrap_or_default();
         let tally = if format.is_old() { None } else { Some(Tally::open(&*engine, sequence, fingerprint)?) };
+        let value = engine.get(Table::Meta, layout::HORIZON)?;
+        let horizon = value.map(|value| v1::decode_horizon(&value)).transpose()?.unwrap_or_default();
         let state = State {
             options,
             clock,
@@ -89,6 +94,8 @@ impl Door {
             fingerprint,
             tally,
             conflicts: Arc::default(),
+            horizon,
+            forgotten: Arc::default(),
         };
         Ok(Self { engine, state })
     }
@@ -101,6 +108,16 @@ impl Door {
     /// The conflicts that were met.
     pub(crate) fn conflicts(&self) -> Arc<ConflictCounts> {
         Arc::clone(&self.state.conflicts)
+    }
+
+    /// How far the store is with forgetting.
+    pub(crate) const fn horizon(&self) -> StoredHorizon {
+        self.state.horizon
+    }
+
+    /// How many facts were forgotten since the store was opened.
+    pub(crate) fn forgotten(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.state.forgotten)
     }
 
     /// The engine behind the door.
@@ -171,7 +188,7 @@ pub(crate) enum Room {
 /// A group of writes in the making.
 pub(crate) struct Group<'a> {
     pub(crate) staging: Staging<'a>,
-    state: &'a mut State,
+    pub(crate) state: &'a mut State,
     /// By key of [`layout::head`].
     changed: BTreeMap<Vec<u8>, Change>,
     counted: Vec<Counted>,
@@ -322,6 +339,14 @@ impl Group<'_> {
         self.staging.put(Table::Meta, layout::usage(tenant), v1::encode_usage(usage));
     }
 
+    /// Forgets an artifact of which no fact is left.
+    pub(crate) fn drop_head(&mut self, tenant: &TenantId, artifact: &ArtifactId) {
+        let key = layout::head(tenant, artifact);
+        self.changed.remove(&key);
+        self.state.heads.remove(&key);
+        self.staging.remove(Table::Head, key);
+    }
+
     /// Notes what became of an artifact.
     pub(crate) fn change(&mut self, tenant: &TenantId, artifact: ArtifactId, token: Token, head: StoredHead) {
         self.changed.insert(layout::head(tenant, &artifact), Change { artifact, token, head });
@@ -397,7 +422,7 @@ impl Group<'_> {
 
     /// Ends the group: the batch to commit, and what it changes.
     pub(crate) fn finish(mut self) -> Decision {
-        if self.changed.is_empty() {
+        if self.changed.is_empty() && self.counted.is_empty() {
             return Decision { batch: self.staging.into_batch(), changed: Changed::new(), counted: self.counted };
         }
         let mut changed = Changed::with_capacity(self.changed.len());

@@ -103,8 +103,12 @@ pub enum WriteError {
         Fence::Clock => "this node's clock is far from its peers': it takes no writes until it is set right",
         Fence::Identity => "another node has this node's identity: it takes no writes until one of them is gone",
         Fence::NoMember => "this node is no member of its cluster any more: it takes no writes",
+        Fence::Behind => "this node was away for longer than the retention, and has to start afresh: it takes no writes",
     })]
     Fenced(Fence),
+    /// Facts of a replica that has forgotten more than this one, or less: they do not mix. Nothing was stored.
+    #[error("the facts are of a replica of another horizon")]
+    OtherHorizon,
     /// What the write depends on cannot be read. Nothing was stored.
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -76,6 +76,14 @@ pub struct Changes {
     pub next: Position,
 }
 
+/// What came of looking at a part of the log.
+struct Followed {
+    /// Whether no fact was missing in between.
+    whole: bool,
+    /// How far it went, where it went to the end.
+    ended_at: Option<u64>,
+}
+
 impl Projections {
     /// The position of this node's latest durable change.
     #[must_use]
@@ -103,14 +111,15 @@ impl Projections {
     pub async fn changes(&self, tenant: &TenantId, after: Position) -> Result<Changes, ReadError> {
         let mut latest: BTreeMap<ArtifactId, u64> = BTreeMap::new();
         let mut reached = after.sequence;
-        let whole = self.follow(after.sequence, |sequence, fact| {
+        let followed = self.follow(after.sequence, |sequence, fact| {
             reached = sequence;
             if v1::decode_fact_tenant(fact)? == *tenant {
                 latest.insert(v1::decode_fact(fact)?.fact.artifact().clone(), sequence);
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        self.settle_unless(whole).await?;
+        self.settle_unless(followed.whole).await?;
+        reached = followed.ended_at.unwrap_or(reached);
         let mut artifacts: Vec<_> =
             latest.into_iter().map(|(artifact, sequence)| (artifact, self.position_at(sequence))).collect();
         artifacts.sort_by_key(|(_, position)| position.sequence);
@@ -134,7 +143,7 @@ impl Projections {
         }
         let mut page = FactPage { facts: Vec::new(), up_to: after.sequence };
         let mut bytes = 0;
-        let whole = self.follow(after.sequence, |sequence, fact| {
+        let followed = self.follow(after.sequence, |sequence, fact| {
             let (first, last) = v1::decode_fact_stamps(fact)?;
             if wanted(first, last) {
                 bytes += fact.len();
@@ -143,17 +152,17 @@ impl Projections {
             page.up_to = sequence;
             Ok(if bytes < bytes_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
-        self.settle_unless(whole).await?;
+        self.settle_unless(followed.whole).await?;
+        page.up_to = followed.ended_at.unwrap_or(page.up_to);
         Ok(Some(page))
     }
 
-    /// Shows the durable facts after a sequence, up to the bound of a page or until it is told that it is enough. Returns
-    /// whether none was missing.
+    /// Shows the durable facts after a sequence, up to the bound of a page or until it is told that it is enough.
     fn follow(
         &self,
         after: u64,
         mut show: impl FnMut(u64, &[u8]) -> Result<ControlFlow<()>, ReadError>,
-    ) -> Result<bool, ReadError> {
+    ) -> Result<Followed, ReadError> {
         let durable = self.shared.durable();
         let (mut next, mut shown, mut whole) = (after + 1, 0, true);
         for row in self.engine.scan(Table::Log, self.packs_after(after)?, Direction::Forward) {
@@ -163,20 +172,21 @@ impl Projections {
                     continue;
                 }
                 if shown == FEED_FACTS_MAX {
-                    return Ok(whole);
+                    return Ok(Followed { whole, ended_at: None });
                 }
                 whole &= next == sequence.min(durable + 1);
                 if sequence > durable {
-                    return Ok(whole);
+                    return Ok(Followed { whole, ended_at: Some(durable) });
                 }
                 shown += 1;
                 next = sequence + 1;
                 if show(sequence, fact)?.is_break() {
-                    return Ok(whole);
+                    return Ok(Followed { whole, ended_at: None });
                 }
             }
         }
-        Ok(whole && next > durable)
+        // What stood at the end may have been forgotten: then the feed has come further than its last fact.
+        Ok(Followed { whole: whole && next > durable, ended_at: Some(durable.max(after)) })
     }
 
     /// Where a fact is missing it was taken away, to stand anew at the end. A commit that is not durable may have done so,

@@ -7,6 +7,8 @@
 //! | Meta | `note/` name | what others keep |
 //! | Meta | `reuse/` hash of tenant and artifact, `FactKey` | a content that lost to another under the same id |
 //! | Meta | `gone/` sequence | a fact of the checkpoint that was taken out after it |
+//! | Meta | `horizon` | how far the store is with forgetting |
+//! | Meta | `forget/` key of a head | the tombstone by which it is to forget of that artifact |
 //! | Log | sequence of the first | a pack: facts of consecutive sequences, each with its tenant |
 //! | Identity | `FactKey`: hash of tenant and transition id, or of tenant and artifact for its tombstone | place: sequence, and offset in its pack |
 //! | Head | tenant 0 artifact | projection, its latest sequence, its newest history, its refs while they are few |
@@ -46,6 +48,11 @@ pub(crate) const LEAVES: &[u8] = b"leaves";
 pub(crate) const LEAVES_PREFIX: &[u8] = b"leaves/";
 /// Meta: what the keys of removals begin with.
 pub(crate) const GONE_PREFIX: &[u8] = b"gone/";
+
+/// Meta: how far the store is with forgetting.
+pub(crate) const HORIZON: &[u8] = b"horizon";
+/// Meta: what the keys of tombstones to forget by begin with.
+pub(crate) const FORGET_PREFIX: &[u8] = b"forget/";
 
 const STAMP_BYTES: usize = 16;
 
@@ -93,6 +100,11 @@ pub(crate) fn gone(sequence: u64) -> Vec<u8> {
     [GONE_PREFIX, &sequence.to_be_bytes()].concat()
 }
 
+/// Meta: the tombstone to forget by, of the artifact with a key of [`head`].
+pub(crate) fn forget(head: &[u8]) -> Vec<u8> {
+    [FORGET_PREFIX, head].concat()
+}
+
 /// Log: the pack that begins with a sequence.
 pub(crate) fn log(sequence: u64) -> Vec<u8> {
     sequence.to_be_bytes().to_vec()
@@ -122,6 +134,12 @@ pub(crate) fn head_of_text(tenant: &TenantId, artifact: &str) -> Vec<u8> {
 pub(crate) fn head_artifact<'a>(tenant: &TenantId, key: &'a [u8]) -> Option<&'a str> {
     let artifact = key.strip_prefix(heads(tenant).as_slice())?;
     std::str::from_utf8(artifact).ok()
+}
+
+/// Whose projection a key of [`head`] is of.
+pub(crate) fn names_of_head(key: &[u8]) -> Option<(TenantId, ArtifactId)> {
+    let (tenant, artifact) = std::str::from_utf8(key).ok()?.split_once('\0')?;
+    Some((TenantId::parse(tenant).ok()?, ArtifactId::parse(artifact).ok()?))
 }
 
 /// History and Ref: what the keys of an artifact begin with.
@@ -181,6 +199,7 @@ mod tests {
         assert_eq!(log_sequence(&log(7)), Some(7));
         assert_eq!((leaves_block(&leaves(b'/')), leaves_block(LEAVES)), (Some(b'/'), None));
         assert_eq!(head_artifact(&tenant, &head(&tenant, &artifact)), Some("a/b"));
+        assert_eq!(names_of_head(&head(&tenant, &artifact)), Some((tenant.clone(), artifact.clone())));
         assert_eq!(history_stamp(&history(&of_artifact(&tenant, &artifact), stamp)), Some(stamp));
     }
 

@@ -6,6 +6,7 @@
 //! - [`format`](mod@format): the format of what it holds, and migrations.
 //! - [`projections`]: the handle that readers and writers hold; [`pages`] and [`feed`] are more of its reads.
 //! - [`receiving`]: what a peer's facts come to; [`reconciling`]: which of them are missing.
+//! - [`forgetting`]: what a store lets go, once all members have it.
 //! - [`notes`]: what others keep here by name.
 //! - [`writer`]: group commit, behind which stands the single commit door.
 //!
@@ -17,6 +18,7 @@ mod door;
 pub mod engine;
 pub mod error;
 pub mod feed;
+pub mod forgetting;
 pub mod format;
 mod heads;
 mod layout;

@@ -5,7 +5,7 @@
 use crate::engine::Table;
 use crate::error::{ReadError, WriteError};
 use crate::layout;
-use crate::projections::{Patience, Projections};
+use crate::projections::Projections;
 use crate::writer::Work;
 
 /// The most bytes of a note: below the 256 KiB beyond which sled puts a value into a file of its own.
@@ -20,6 +20,8 @@ pub enum Fence {
     Identity,
     /// This node has left its cluster, leaves it, or was forgotten: what it takes would go nowhere.
     NoMember,
+    /// This node was away for longer than the retention, and has to start afresh: what it takes might be let go.
+    Behind,
 }
 
 impl Projections {
@@ -40,11 +42,7 @@ impl Projections {
     /// If the note is longer than [`NOTE_BYTES_MAX`].
     pub async fn set_note(&self, name: &str, note: Vec<u8>) -> Result<(), WriteError> {
         assert!(note.len() <= NOTE_BYTES_MAX, "a note has at most {NOTE_BYTES_MAX} bytes");
-        self.ask(Work::Note(layout::note(name), note), Patience::Wait).await?;
-        match self.progress().failure {
-            Some(failure) => Err(WriteError::Failed(failure)),
-            None => Ok(()),
-        }
+        self.ask_to(Work::Note(layout::note(name), note)).await
     }
 
     /// Turns clients' writes away from now on, or takes them again.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use plimsoll_domain::id::{ArtifactId, NodeId, TenantId, TransitionId};
 use plimsoll_domain::projection::{
-    Expectation, FactKey, Fingerprint, ProducedRef, RefKey, RefState, RefsDigest, Token, Winner,
+    Expectation, FactKey, Fingerprint, Horizon, ProducedRef, RefKey, RefState, RefsDigest, Token, Winner,
 };
 use plimsoll_wire::record::v1::{self, StoredFact, StoredIdentity, StoredUsage, StoredWatermark};
 use plimsoll_wire::record::v2::{self, Place, StoredHead, StoredRefs};
@@ -20,6 +20,7 @@ use crate::conflicts::ConflictCounts;
 use crate::door::Door;
 use crate::engine::{Direction, Engine, KeyRange, Table};
 use crate::error::{ReadError, StoreFailure, WriteError};
+use crate::forgetting::Forgetting;
 use crate::format::{self, Format, FormatError};
 use crate::layout;
 use crate::log;
@@ -62,6 +63,7 @@ pub struct Projections {
     identity: StoredIdentity,
     format: Format,
     pub(crate) conflicts: Arc<ConflictCounts>,
+    pub(crate) forgetting: Arc<Forgetting>,
 }
 
 impl std::fmt::Debug for Projections {
@@ -87,10 +89,11 @@ impl Projections {
         let counted = door.shown();
         let shared = Arc::new(Shared::new(door.sequence(), options.cursor_cache_bytes, identity));
         let conflicts = door.conflicts();
+        let forgetting = Arc::new(Forgetting::new(door.horizon(), door.forgotten()));
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let writer = Writer::new(door, requests, Arc::clone(&shared), options);
         let queue_bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        let projections = Self { engine, shared, counted, queue, queue_bytes, identity, format, conflicts };
+        let projections = Self { engine, shared, counted, queue, queue_bytes, identity, format, conflicts, forgetting };
         Ok((projections, writer))
     }
 
@@ -172,13 +175,23 @@ impl Projections {
         self.ask(Work::Receive(delivery), Patience::Wait).await
     }
 
-    /// Merges facts that were missing here, whatever feed they once came by: returns once they are durable, with an
-    /// outcome for each. Waits for room in the queue.
+    /// Merges facts that were missing here, whatever feed they once came by, of a replica of this horizon: returns once
+    /// they are durable, with an outcome for each. Waits for room in the queue.
     ///
     /// # Errors
     /// See [`WriteError`]; then none of them was stored.
-    pub async fn absorb(&self, facts: Vec<StoredFact>) -> Result<Vec<Outcome>, WriteError> {
-        self.ask(Work::Absorb(facts), Patience::Wait).await
+    pub async fn absorb(&self, horizon: Horizon, facts: Vec<StoredFact>) -> Result<Vec<Outcome>, WriteError> {
+        self.ask(Work::Absorb(horizon, facts), Patience::Wait).await
+    }
+
+    /// Has something done that has no outcome of its own: returns once it is on the disk.
+    pub(crate) async fn ask_to(&self, work: Work) -> Result<(), WriteError> {
+        let outcomes = self.ask(work, Patience::Wait).await?;
+        outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
+        match self.progress().failure {
+            Some(failure) => Err(WriteError::Failed(failure)),
+            None => Ok(()),
+        }
     }
 
     pub(crate) async fn ask(&self, work: Work, patience: Patience) -> Result<Vec<Outcome>, WriteError> {

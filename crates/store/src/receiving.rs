@@ -6,7 +6,7 @@
 //! with its facts, so a restart goes on where it was.
 
 use plimsoll_domain::id::{NodeId, TenantId};
-use plimsoll_domain::projection::{Fact, Projection, RefRows};
+use plimsoll_domain::projection::{Fact, Horizon, Projection, RefRows};
 use plimsoll_wire::record::RecordError;
 use plimsoll_wire::record::v1::{self, StoredFact, StoredWatermark};
 use plimsoll_wire::record::v2::StoredHead;
@@ -27,6 +27,8 @@ pub struct Delivery {
     pub incarnation: u64,
     /// The sequence the page begins after.
     pub after: u64,
+    /// How much the peer had forgotten when it told them.
+    pub horizon: Horizon,
     /// Its facts, each with its sequence there, in order.
     pub facts: Vec<(u64, StoredFact)>,
     /// Everything of the peer's feed from `after` up to here is in `facts`.
@@ -34,21 +36,24 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Reads the facts of a page of a peer's feed that begins after `after`.
+    /// Reads the facts of a page of a feed of a peer of this horizon that begins after `after`.
     ///
     /// # Errors
     /// [`RecordError`]: one of them cannot be read.
-    pub fn read(after: Position, facts: &[(u64, Vec<u8>)], up_to: u64) -> Result<Self, RecordError> {
+    pub fn read(after: Position, horizon: Horizon, facts: &[(u64, Vec<u8>)], up_to: u64) -> Result<Self, RecordError> {
         let facts = facts.iter().map(|(sequence, fact)| Ok((*sequence, v1::decode_fact(fact)?)));
         let facts = facts.collect::<Result<_, RecordError>>()?;
-        Ok(Self { peer: after.node, incarnation: after.incarnation, after: after.sequence, facts, up_to })
+        Ok(Self { peer: after.node, incarnation: after.incarnation, after: after.sequence, horizon, facts, up_to })
     }
 }
 
 impl Group<'_> {
     /// Merges the facts of a delivery, up to the first that cannot be: the last outcome is then an error.
     pub(crate) fn receive(&mut self, delivery: Delivery) -> Vec<Result<Accepted, WriteError>> {
-        let Delivery { peer, incarnation, after, facts, up_to } = delivery;
+        let Delivery { peer, incarnation, after, horizon, facts, up_to } = delivery;
+        if !self.is_of_horizon(horizon) {
+            return vec![Err(WriteError::OtherHorizon)];
+        }
         let mut outcomes = Vec::with_capacity(facts.len());
         let mut reached = after;
         for (sequence, StoredFact { tenant, fact }) in facts {
@@ -70,7 +75,10 @@ impl Group<'_> {
 
     /// Merges facts that were missing here, each for itself: they come from no feed, and those that cannot be merged now
     /// are missed again.
-    pub(crate) fn absorb(&mut self, facts: &[StoredFact]) -> Vec<Result<Accepted, WriteError>> {
+    pub(crate) fn absorb(&mut self, horizon: Horizon, facts: &[StoredFact]) -> Vec<Result<Accepted, WriteError>> {
+        if !self.is_of_horizon(horizon) {
+            return vec![Err(WriteError::OtherHorizon)];
+        }
         facts.iter().map(|StoredFact { tenant, fact }| self.receive_fact(tenant, fact)).collect()
     }
 

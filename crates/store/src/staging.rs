@@ -68,7 +68,7 @@ impl<'a> Staging<'a> {
         self.batch.put(table, key, value);
     }
 
-    fn remove(&mut self, table: Table, key: Vec<u8>) {
+    pub(crate) fn remove(&mut self, table: Table, key: Vec<u8>) {
         self.batch.remove(table, key);
     }
 

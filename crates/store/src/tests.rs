@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use plimsoll_domain::id::{ArtifactId, NodeId, Status, TenantId, TransitionId};
-use plimsoll_domain::projection::{Draft, Expectation, RefDraft, Refusal, Submission, Token};
+use plimsoll_domain::projection::{Draft, Expectation, Horizon, RefDraft, Refusal, Submission, Token};
 use plimsoll_domain::timestamp::UnixNanos;
 
 use crate::engine::memory::Memory;
@@ -21,6 +21,7 @@ use crate::{Accepted, StoredIdentity};
 mod conflicts;
 mod durability;
 mod faults;
+mod forgetting;
 mod formats;
 mod hooked;
 mod notes;

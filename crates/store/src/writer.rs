@@ -19,15 +19,16 @@ use std::thread;
 use std::time::Duration;
 
 use plimsoll_domain::id::{ArtifactId, TenantId};
-use plimsoll_domain::projection::{Expectation, Submission, Transition};
+use plimsoll_domain::projection::{Expectation, Horizon, Submission, Transition};
 use plimsoll_domain::timestamp::UnixNanos;
-use plimsoll_wire::record::v1::StoredFact;
+use plimsoll_wire::record::v1::{StoredFact, StoredHorizon};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::door::{Accepted, Door, Group, Room};
 use crate::engine::{Engine, EngineError, Table};
 use crate::error::{StoreFailure, WriteError};
+use crate::forgetting::{Entries, Listing};
 use crate::options::{FreeBytes, Options};
 use crate::receiving::Delivery;
 use crate::shared::{Changed, Shared};
@@ -101,8 +102,14 @@ pub(crate) enum Work {
     Receive(Delivery),
     /// A note, by its key.
     Note(Vec<u8>, Vec<u8>),
-    /// Facts that were missing here.
-    Absorb(Vec<StoredFact>),
+    /// Facts that were missing here, of a replica of this horizon.
+    Absorb(Horizon, Vec<StoredFact>),
+    /// How far the store is with forgetting.
+    Horizon(StoredHorizon),
+    /// Tombstones to put on the list of those to forget by, or to take off it, by key of the artifact's head.
+    List(Listing),
+    /// Those of the list to forget by now.
+    Forget(Entries),
 }
 
 impl Work {
@@ -111,8 +118,8 @@ impl Work {
             Self::Submit(_, posts, _) => posts.len(),
             Self::Retire(..) => 1,
             Self::Receive(delivery) => delivery.facts.len(),
-            Self::Absorb(facts) => facts.len(),
-            Self::Note(..) => 0,
+            Self::Absorb(_, facts) => facts.len(),
+            Self::Note(..) | Self::Horizon(_) | Self::List(_) | Self::Forget(_) => 0,
         }
     }
 
@@ -121,12 +128,17 @@ impl Work {
         matches!(self, Self::Submit(..) | Self::Retire(..))
     }
 
+    /// Whether it changes what no sequence tells.
+    const fn changes_no_sequence(&self) -> bool {
+        matches!(self, Self::Note(..) | Self::Horizon(_) | Self::List(_) | Self::Forget(_))
+    }
+
     /// The facts of other nodes.
     fn facts(&self) -> impl Iterator<Item = &StoredFact> {
         let (delivered, absorbed) = match self {
             Self::Receive(delivery) => (delivery.facts.as_slice(), &[][..]),
-            Self::Absorb(facts) => (&[][..], facts.as_slice()),
-            Self::Submit(..) | Self::Retire(..) | Self::Note(..) => (&[][..], &[][..]),
+            Self::Absorb(_, facts) => (&[][..], facts.as_slice()),
+            _ => (&[][..], &[][..]),
         };
         delivered.iter().map(|(_, stored)| stored).chain(absorbed)
     }
@@ -138,11 +150,14 @@ impl Work {
         match self {
             Self::Submit(_, posts, _) => posts.iter().map(|post| of_transition(&post.submission.transition)).sum(),
             Self::Retire(..) => REQUEST_BYTES,
-            Self::Receive(_) | Self::Absorb(_) => {
+            Self::Receive(_) | Self::Absorb(..) => {
                 let facts = self.facts().map(|stored| stored.fact.transition());
                 facts.map(|transition| transition.map_or(REQUEST_BYTES, of_transition)).sum()
             }
             Self::Note(_, note) => REQUEST_BYTES + note.len(),
+            Self::Horizon(_) => REQUEST_BYTES,
+            Self::List(rows) => REQUEST_BYTES * rows.len(),
+            Self::Forget(rows) => REQUEST_BYTES * rows.len(),
         }
     }
 
@@ -152,8 +167,10 @@ impl Work {
         match self {
             Self::Submit(_, posts, _) => posts.len() + self.bytes() / POST_BYTES_USUAL,
             Self::Retire(..) => RETIREMENT_WEIGHT,
-            Self::Note(..) => 1,
-            Self::Receive(_) | Self::Absorb(_) => {
+            Self::Note(..) | Self::Horizon(_) => 1,
+            Self::List(rows) => rows.len(),
+            Self::Forget(rows) => rows.len() * RETIREMENT_WEIGHT / 8,
+            Self::Receive(_) | Self::Absorb(..) => {
                 let tombstones = self.facts().filter(|stored| stored.fact.transition().is_none());
                 self.writes() + tombstones.count() * RETIREMENT_WEIGHT + self.bytes() / POST_BYTES_USUAL
             }
@@ -311,7 +328,7 @@ impl Writer {
         }
         let room = self.gauge.room(self.door.now());
         let mut group = self.door.group(room);
-        let has_notes = requests.iter().any(|request| matches!(request.work, Work::Note(..)));
+        let has_notes = requests.iter().any(|request| request.work.changes_no_sequence());
         let decided = requests.into_iter().map(|request| Decided::by(&mut group, request)).collect();
         let decision = group.finish();
         let changed = match self.door.commit(decision) {
@@ -354,7 +371,10 @@ impl Decided {
                 group.staging.put(Table::Meta, key, note);
                 Vec::new()
             }
-            Work::Absorb(facts) => group.absorb(&facts),
+            Work::Absorb(horizon, facts) => group.absorb(horizon, &facts),
+            Work::Horizon(horizon) => group.set_horizon(horizon),
+            Work::List(rows) => group.list(rows),
+            Work::Forget(rows) => group.forget_all(&rows),
         };
         Self { reply, outcomes, _room: room }
     }

@@ -4,12 +4,13 @@
 //! version its type is), and the body. A length beyond [`FRAME_BYTES_MAX`] is refused
 //! before anything is kept for it.
 //!
-//! Two adjacent versions are spoken, so that a cluster is upgraded node by node:
+//! Adjacent versions are spoken, so that a cluster is upgraded node by node:
 //!
 //! | version | what changed |
 //! |---|---|
 //! | 1 | the first |
 //! | 2 | pages of facts are compressed, by LZ4 |
+//! | 3 | nodes agree on what they forget: the questions `horizon` and `promise` |
 
 pub mod v1;
 
@@ -23,7 +24,10 @@ use thiserror::Error;
 pub const OLDEST: u16 = 1;
 
 /// The newest.
-pub const NEWEST: u16 = 2;
+pub const NEWEST: u16 = 3;
+
+/// From this version on a node may have forgotten something, and says up to when.
+pub const FORGETS: u16 = 3;
 
 /// The most bytes of a frame without its length: far more than a page of facts and one fact more.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;

@@ -129,7 +129,7 @@ async fn what_only_another_member_knows_is_found_by_asking() {
     members[0].ahead(10_000);
     let pending = RefDraft { resolution: None, ..resolved("k") };
     members[0].try_post_with("a", "t", vec![pending]).await.unwrap();
-    let artifact = plimsoll_domain::id::ArtifactId::parse("a").unwrap();
+    let artifact = ArtifactId::parse("a").unwrap();
     let key = |name: &str| plimsoll_domain::projection::RefKey {
         target_repo: "acme/web".into(),
         idempotency_key: name.into(),

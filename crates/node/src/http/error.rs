@@ -80,7 +80,7 @@ impl From<WriteError> for ApiError {
                 Self::new(Kind::MigrationPending, detail).retry_after(OPERATOR_RETRY)
             }
             WriteError::Fenced(Fence::Clock) => Self::new(Kind::ClockFenced, detail).retry_after(OPERATOR_RETRY),
-            WriteError::Fenced(Fence::Identity | Fence::NoMember) => {
+            WriteError::Fenced(Fence::Identity | Fence::NoMember | Fence::Behind) => {
                 Self::new(Kind::NotReady, detail).retry_after(OPERATOR_RETRY)
             }
             WriteError::Read(error) => error.into(),

@@ -86,7 +86,7 @@ fn unready(app: &App) -> Option<Kind> {
     let fenced = || {
         app.projections.fence().map(|fence| match fence {
             Fence::Clock => Kind::ClockFenced,
-            Fence::Identity | Fence::NoMember => Kind::NotReady,
+            Fence::Identity | Fence::NoMember | Fence::Behind => Kind::NotReady,
         })
     };
     let full = || (app.free_bytes)().is_some_and(|free| free < app.reserve_bytes).then_some(Kind::DiskFull);

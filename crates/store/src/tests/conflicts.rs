@@ -15,7 +15,7 @@ fn fact(artifact: &str, id: &str, status: &str, time: u64) -> Fact {
 
 async fn absorb(store: &Fixture, fact: &Fact) {
     let stored = StoredFact { tenant: store.tenant.clone(), fact: fact.clone() };
-    store.projections.absorb(vec![stored]).await.unwrap().remove(0).unwrap();
+    store.projections.absorb(Horizon::default(), vec![stored]).await.unwrap().remove(0).unwrap();
 }
 
 async fn reused(store: &Fixture, id: &str) -> Vec<Body> {

@@ -85,7 +85,8 @@ async fn a_fact_of_a_peer_that_cannot_be_merged_leaves_nothing() {
         let transition = post(with_refs(draft("a", "t-1", "x"), refs)).submission.transition;
         let fact = Fact::new(Body::Transition(transition), earlier);
         let facts = vec![(1, StoredFact { tenant: store.tenant.clone(), fact })];
-        let delivery = Delivery { peer: NodeId::new(9), incarnation: 1, after: 0, facts, up_to: 1 };
+        let delivery =
+            Delivery { peer: NodeId::new(9), incarnation: 1, after: 0, horizon: Horizon::default(), facts, up_to: 1 };
         store.projections.receive(delivery).await.unwrap().remove(0)
     });
     assert!(reads.await >= 8, "identity, its fact, head, refs, history, usage and its pack are read");
@@ -98,7 +99,12 @@ async fn a_missing_fact_that_cannot_be_merged_leaves_nothing() {
         let earlier = Timestamp { time: UnixNanos::new(START + 1), node: NodeId::new(9) };
         let transition = post(with_refs(draft("a", "t-1", "x"), vec![pending("1")])).submission.transition;
         let fact = Fact::new(Body::Transition(transition), earlier);
-        store.projections.absorb(vec![StoredFact { tenant: store.tenant.clone(), fact }]).await.unwrap().remove(0)
+        store
+            .projections
+            .absorb(Horizon::default(), vec![StoredFact { tenant: store.tenant.clone(), fact }])
+            .await
+            .unwrap()
+            .remove(0)
     });
     assert!(reads.await >= 8, "identity, its fact, head, refs, history, usage and its pack are read");
 }
@@ -111,7 +117,8 @@ async fn a_namesake_that_cannot_be_merged_leaves_nothing() {
         let transition = post(with_refs(draft("b", "t-1", "x"), vec![pending("k")])).submission.transition;
         let fact = Fact::new(Body::Transition(transition), earlier);
         let facts = vec![(1, StoredFact { tenant: store.tenant.clone(), fact })];
-        let delivery = Delivery { peer: NodeId::new(9), incarnation: 1, after: 0, facts, up_to: 1 };
+        let delivery =
+            Delivery { peer: NodeId::new(9), incarnation: 1, after: 0, horizon: Horizon::default(), facts, up_to: 1 };
         store.projections.receive(delivery).await.unwrap().remove(0)
     });
     assert!(reads.await >= 8, "both heads, the identity, its fact and pack, history, refs and usage are read");

@@ -59,7 +59,7 @@ pub(super) async fn reconcile(to: &Projections, from: &Projections, bytes_max: u
         let facts = run.take(answer, &own).unwrap();
         fetched += facts.len();
         let facts = facts.into_iter().map(|(tenant, fact)| StoredFact { tenant, fact }).collect();
-        let outcomes = to.absorb(facts).await.unwrap();
+        let outcomes = to.absorb(Horizon::default(), facts).await.unwrap();
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     }
     fetched
@@ -84,7 +84,7 @@ async fn a_post_writes_no_row_for_the_count() {
     for id in 0..3 {
         store.accept(draft("a", &format!("t-{id}"), "x")).await;
     }
-    store.projections.absorb(vec![at("t-0", START - 1)]).await.unwrap().remove(0).unwrap();
+    store.projections.absorb(Horizon::default(), vec![at("t-0", START - 1)]).await.unwrap().remove(0).unwrap();
     assert_eq!(noted(), (0, 0));
     check(&store);
     store.close();
@@ -93,7 +93,7 @@ async fn a_post_writes_no_row_for_the_count() {
 
     let store = Fixture::on(Arc::new(engine.clone()));
     assert!(store.projections.summary().is_some(), "nothing is left to count");
-    store.projections.absorb(vec![at("t-1", START - 1)]).await.unwrap().remove(0).unwrap();
+    store.projections.absorb(Horizon::default(), vec![at("t-1", START - 1)]).await.unwrap().remove(0).unwrap();
     assert_eq!(noted(), (3, 1));
     check(&store);
     store.close();
@@ -116,7 +116,7 @@ async fn without_a_checkpoint_the_log_is_counted() {
     engine.sync().unwrap();
     let store = Fixture::on(Arc::new(engine.clone()));
     store.accept(draft("b", "meanwhile", "x")).await;
-    store.projections.absorb(vec![at("t-1", START - 1)]).await.unwrap().remove(0).unwrap();
+    store.projections.absorb(Horizon::default(), vec![at("t-1", START - 1)]).await.unwrap().remove(0).unwrap();
     check(&store);
     store.close();
     check(&Fixture::on(Arc::new(engine)));
@@ -166,7 +166,7 @@ async fn a_log_that_cannot_be_read_is_counted_later() {
     let mut batch = Batch::default();
     batch.remove(Table::Meta, layout::LEAVES.to_vec());
     engine.disk.commit(batch).unwrap();
-    let reads_of_opening = 6;
+    let reads_of_opening = 7;
     countdown.store(reads_of_opening + 1, Ordering::SeqCst);
     let store = Fixture::on(engine);
     while countdown.load(Ordering::SeqCst) > 0 {
@@ -238,10 +238,10 @@ async fn pages_are_of_their_ranges_and_within_their_bytes() {
 async fn facts_that_are_missing_and_too_far_ahead_wait_alone() {
     let store = Fixture::memory();
     let facts = vec![at("t-1", START), at("t-2", START + 60_000_000_000), at("t-3", START + 1)];
-    let outcomes = store.projections.absorb(facts).await.unwrap();
+    let outcomes = store.projections.absorb(Horizon::default(), facts).await.unwrap();
     assert!(matches!(outcomes.as_slice(), [Ok(_), Err(WriteError::FromTheFuture(_)), Ok(_)]), "{outcomes:?}");
     assert_eq!(holdings(&store.projections).root().count, 2);
-    assert!(store.projections.absorb(Vec::new()).await.unwrap().is_empty());
+    assert!(store.projections.absorb(Horizon::default(), Vec::new()).await.unwrap().is_empty());
 }
 
 /// Joined facts move to the end of the log under the eyes of who asks for them.
@@ -256,7 +256,7 @@ async fn facts_that_move_are_told() {
         async move {
             for round in 1..400 {
                 let facts = (0..4).map(|id| at(&format!("t-{id}"), START + round)).collect();
-                assert!(store.projections.absorb(facts).await.unwrap().iter().all(Result::is_ok));
+                assert!(store.projections.absorb(Horizon::default(), facts).await.unwrap().iter().all(Result::is_ok));
             }
         }
     });

@@ -147,7 +147,7 @@ impl Cluster {
         let watermark = to.watermark(from.identity().node).unwrap();
         let start = Position { sequence: watermark.map_or(0, |watermark| watermark.sequence), ..from.position() };
         let page = self.stores[peer].facts(start).await.expect("it is a position of that feed");
-        let delivery = Delivery::read(start, &page.facts, page.up_to).unwrap();
+        let delivery = Delivery::read(start, Horizon::default(), &page.facts, page.up_to).unwrap();
         let outcomes = to.receive(delivery.clone()).await.unwrap();
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
         assert_eq!(to.watermark(delivery.peer).unwrap().map_or(0, |watermark| watermark.sequence), delivery.up_to);
@@ -347,7 +347,7 @@ proptest! {
                 });
                 let facts: Vec<_> = facts.collect();
                 all.extend(facts.iter().map(|(_, stored)| stored.fact.clone()));
-                let delivery = Delivery { peer: NodeId::new(9), incarnation: 1, after: 0, facts, up_to: 1 };
+                let delivery = Delivery { peer: NodeId::new(9), incarnation: 1, after: 0, horizon: Horizon::default(), facts, up_to: 1 };
                 assert!(store.projections.receive(delivery).await.unwrap().iter().all(Result::is_ok));
             }
             let mut expected = Fingerprint::default();
@@ -369,7 +369,8 @@ fn fact_at(id: &str, millis_ahead: u64) -> StoredFact {
 async fn a_fact_from_too_far_ahead_waits_at_its_origin() {
     let store = Fixture::memory();
     let facts = vec![(1, fact_at("t-1", 0)), (2, fact_at("t-2", 60_000)), (3, fact_at("t-3", 1))];
-    let delivery = Delivery { peer: NodeId::new(9), incarnation: 1, after: 0, facts, up_to: 3 };
+    let delivery =
+        Delivery { peer: NodeId::new(9), incarnation: 1, after: 0, horizon: Horizon::default(), facts, up_to: 3 };
     let outcomes = store.projections.receive(delivery.clone()).await.unwrap();
     assert!(matches!(outcomes.as_slice(), [Ok(_), Err(WriteError::FromTheFuture(_))]), "{outcomes:?}");
     assert_eq!(store.projections.watermark(NodeId::new(9)).unwrap().unwrap().sequence, 1);
@@ -385,8 +386,14 @@ async fn a_fact_from_too_far_ahead_waits_at_its_origin() {
 async fn a_full_disk_takes_nothing_of_a_peer_and_says_so() {
     let store = Fixture::memory();
     store.free.store(0, Ordering::SeqCst);
-    let delivery =
-        Delivery { peer: NodeId::new(9), incarnation: 1, after: 0, facts: vec![(1, fact_at("t-1", 0))], up_to: 1 };
+    let delivery = Delivery {
+        peer: NodeId::new(9),
+        incarnation: 1,
+        after: 0,
+        horizon: Horizon::default(),
+        facts: vec![(1, fact_at("t-1", 0))],
+        up_to: 1,
+    };
     let outcomes = store.projections.receive(delivery.clone()).await.unwrap();
     assert!(matches!(outcomes.as_slice(), [Err(WriteError::DiskFull { .. })]), "{outcomes:?}");
     assert_eq!(store.projections.watermark(NodeId::new(9)).unwrap(), None);
@@ -400,7 +407,7 @@ async fn a_watermark_does_not_jump_over_what_was_left_out() {
     let store = Fixture::memory();
     let page = |incarnation, after, ids: std::ops::Range<u64>| {
         let facts = ids.clone().map(|at| (at, fact_at(&format!("t-{at}"), at))).collect();
-        Delivery { peer: NodeId::new(9), incarnation, after, facts, up_to: ids.end - 1 }
+        Delivery { peer: NodeId::new(9), incarnation, after, horizon: Horizon::default(), facts, up_to: ids.end - 1 }
     };
     let watermark =
         || store.projections.watermark(NodeId::new(9)).unwrap().map(|mark| (mark.incarnation, mark.sequence));
@@ -443,7 +450,14 @@ async fn readers_follow_facts_that_move() {
         async move {
             for round in 1..400 {
                 let facts = (0..4).map(|at| (1, fact_at(&format!("t-{at}"), round))).collect();
-                let delivery = Delivery { peer: NodeId::new(9), incarnation: 1, after: 0, facts, up_to: 1 };
+                let delivery = Delivery {
+                    peer: NodeId::new(9),
+                    incarnation: 1,
+                    after: 0,
+                    horizon: Horizon::default(),
+                    facts,
+                    up_to: 1,
+                };
                 assert!(store.projections.receive(delivery).await.unwrap().iter().all(Result::is_ok));
             }
         }

@@ -1,10 +1,11 @@
-//! The frames of the conversation, versions 1 and 2.
+//! The frames of the conversation, versions 1 to 3.
 //!
 //! A connection begins with [`Hello`], answered by [`Welcome`]. After it the one who called may [`Follow`] the other's
 //! feed: [`Downstream`] frames come back, [`Upstream`] frames go out on the same stream. Everything else is one question
 //! and one answer.
 
 mod feed;
+mod horizon;
 mod member;
 mod questions;
 mod reconcile;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{FrameError, NEWEST};
 
 pub use feed::*;
+pub use horizon::*;
 pub use member::*;
 pub use questions::*;
 pub use reconcile::*;

@@ -2,6 +2,8 @@
 //!
 //! For each: the type as `domain` or the store knows it, and a pair of functions that write and read its bytes.
 
+mod horizon;
+
 use std::borrow::Cow;
 
 use plimsoll_domain::id::{ArtifactId, NodeId, Status, TenantId, TransitionId};
@@ -13,6 +15,8 @@ use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use serde::{Deserialize, Serialize};
 
 use super::{RecordError, decode, decode_first, encode};
+
+pub use horizon::*;
 
 const SCHEMA: u8 = 1;
 
