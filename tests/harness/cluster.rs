@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::symlink;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::disk::Disk;
 use crate::history::{Artifact, Copy};
 use crate::hosts::{Authority, Network};
 use crate::machine::command;
@@ -80,6 +82,16 @@ impl Cluster {
     #[must_use]
     pub fn data(&self, number: u8) -> PathBuf {
         self.site(number).folder.join("data")
+    }
+
+    /// Puts the data directory of a node that was never started on a disk of its own, which has to outlive the cluster.
+    ///
+    /// # Panics
+    /// If that is not possible.
+    pub fn put_on(&self, number: u8, disk: &Disk) {
+        let folder = disk.mount_point().join("data");
+        fs::create_dir(&folder).expect("the disk is empty");
+        symlink(&folder, self.data(number)).expect("the node was never started");
     }
 
     /// The TLS directory of a node.

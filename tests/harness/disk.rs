@@ -1,9 +1,11 @@
 //! A disk of its own for a test: a file system in a file, which can be filled, and stopped as a power cut stops one.
 //!
-//! It needs root, a loop device, and `xfs_io`.
+//! It needs root, a loop device, `xfs_io`, and `fallocate`.
 
 use std::fs;
 use std::path::PathBuf;
+
+use plimsoll_store::directory::free_bytes;
 
 use crate::machine::command;
 
@@ -70,6 +72,16 @@ impl Disk {
 
     fn filler(&self) -> PathBuf {
         self.mount_point().join("filler")
+    }
+
+    /// Fills it but for so many MiB.
+    ///
+    /// # Panics
+    /// If that is not possible, or there are not so many left.
+    pub fn fill_but(&self, mebibytes: u64) {
+        let free = free_bytes(&self.mount_point()).expect("a file system tells its room");
+        let length = free.checked_sub(mebibytes << 20).expect("there is more room").to_string();
+        command("fallocate", &["--length", &length, &self.filler().to_string_lossy()]).expect("a disk can be filled");
     }
 
     /// Fills it to the last byte.
