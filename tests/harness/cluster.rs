@@ -6,12 +6,13 @@ use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::history::{Artifact, Copy};
 use crate::hosts::{Authority, Network};
@@ -33,6 +34,7 @@ struct Site {
     region: &'static str,
     folder: PathBuf,
     tls: PathBuf,
+    clock: OnceLock<Clock>,
     node: Mutex<Option<Node>>,
 }
 
@@ -63,7 +65,7 @@ impl Cluster {
         let sites = regions.iter().zip(network.hosts()).map(|(region, host)| {
             let folder = folder.path().join(host.address());
             fs::create_dir(&folder).expect("the folder of a site");
-            Site { region, folder, tls: authority.certify(host), node: Mutex::new(None) }
+            Site { region, folder, tls: authority.certify(host), clock: OnceLock::new(), node: Mutex::new(None) }
         });
         let sites = sites.collect();
         Ok(Self { sites, arguments: arguments.to_vec(), folder, _authority: authority, network })
@@ -92,6 +94,12 @@ impl Cluster {
         let folder = disk.mount_point().join("data");
         fs::create_dir(&folder).expect("the disk is empty");
         symlink(&folder, self.data(number)).expect("the node was never started");
+    }
+
+    /// The clock of a node, which has one of its own if this was asked for before it was started.
+    pub fn clock(&self, number: u8) -> &Clock {
+        let site = self.site(number);
+        site.clock.get_or_init(|| Clock::new(&site.folder.join("clock")))
     }
 
     /// The TLS directory of a node.
@@ -147,6 +155,10 @@ impl Cluster {
             .arguments(&["--peer-listen", &peer, "--advertise", &peer, "--seed", &seeds.join(",")])
             .arguments(&["--region", site.region, "--tls", tls, "--pulse-ms", PULSE_MS])
             .arguments(&self.arguments);
+        let start = match site.clock.get() {
+            Some(clock) => clock.given_to(start),
+            None => start,
+        };
         let node = self.network.host(number).inside(|| start.start()).expect("the node comes up");
         *site.node.lock().expect("nobody panicked") = Some(node);
     }

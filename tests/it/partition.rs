@@ -1,9 +1,11 @@
-//! Nodes on hosts of their own, with mutual TLS between them, and what networks, processes and disks do to them.
+//! Nodes on hosts of their own, with mutual TLS between them, and what networks, processes, disks and clocks do to
+//! them.
 //!
 //! Every scenario ends alike: all nodes hold the same, everything that was acknowledged is everywhere, nothing is there that
 //! nobody posted, no status has come back over a later one, and nobody was told that a ref is unknown which was known.
 
 mod answers;
+mod clocks;
 mod cuts;
 mod disks;
 mod legion;
