@@ -80,6 +80,14 @@ impl Cluster {
         1..=u8::try_from(self.sites.len()).expect("a few")
     }
 
+    /// The numbers of those that were started, and not stopped or killed since.
+    ///
+    /// # Panics
+    /// After another thread's panic.
+    pub fn running(&self) -> impl Iterator<Item = u8> + '_ {
+        self.numbers().filter(|number| self.site(*number).node.lock().expect("nobody panicked").is_some())
+    }
+
     /// The data directory of a node.
     #[must_use]
     pub fn data(&self, number: u8) -> PathBuf {
@@ -172,13 +180,13 @@ impl Cluster {
         self.met();
     }
 
-    /// Waits until every node is connected to every other.
+    /// Waits until every node that runs is connected to every other.
     ///
     /// # Panics
     /// If that does not come about.
     #[track_caller]
     pub fn met(&self) {
-        let pairs = || self.numbers().flat_map(|one| self.numbers().map(move |other| (one, other)));
+        let pairs = || self.running().flat_map(|one| self.running().map(move |other| (one, other)));
         until("all are connected", || pairs().all(|(one, other)| one == other || self.sees(one, other)));
     }
 
@@ -258,7 +266,7 @@ impl Cluster {
         at_address.into_iter().any(|member| member["connected"] == true && member["last_seen"].is_string())
     }
 
-    /// Waits until all nodes hold the same facts.
+    /// Waits until all nodes that run hold the same facts.
     ///
     /// # Panics
     /// If that does not come about.
@@ -269,19 +277,19 @@ impl Cluster {
             (status["digest"].clone(), status["facts"].clone())
         };
         until("all hold the same", || {
-            let mut all = self.numbers().map(facts);
+            let mut all = self.running().map(facts);
             let first = all.next();
             all.all(|other| Some(other) == first)
         });
     }
 
-    /// What all nodes hold.
+    /// What all nodes that run hold.
     ///
     /// # Panics
     /// If one does not tell.
     #[must_use]
     pub fn copies(&self) -> Vec<Copy> {
-        self.numbers().map(|number| self.copy(number)).collect()
+        self.running().map(|number| self.copy(number)).collect()
     }
 
     fn copy(&self, number: u8) -> Copy {

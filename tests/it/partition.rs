@@ -1,5 +1,5 @@
-//! Nodes on hosts of their own, with mutual TLS between them, and what networks, processes, disks and clocks do to
-//! them.
+//! Nodes on hosts of their own, with mutual TLS between them, and what networks, processes, disks, clocks and those
+//! who copy directories do to them.
 //!
 //! Every scenario ends alike: all nodes hold the same, everything that was acknowledged is everywhere, nothing is there that
 //! nobody posted, no status has come back over a later one, and nobody was told that a ref is unknown which was known.
@@ -8,6 +8,7 @@ mod answers;
 mod clocks;
 mod cuts;
 mod disks;
+mod identities;
 mod legion;
 mod load;
 mod processes;
