@@ -36,6 +36,8 @@ struct Site {
     tls: PathBuf,
     clock: OnceLock<Clock>,
     node: Mutex<Option<Node>>,
+    /// After the node, which has it in use: they are dropped in this order.
+    disk: OnceLock<Disk>,
 }
 
 /// See the module. Nodes are numbered from 1, as their hosts are. Everything is gone when it is dropped.
@@ -65,7 +67,8 @@ impl Cluster {
         let sites = regions.iter().zip(network.hosts()).map(|(region, host)| {
             let folder = folder.path().join(host.address());
             fs::create_dir(&folder).expect("the folder of a site");
-            Site { region, folder, tls: authority.certify(host), clock: OnceLock::new(), node: Mutex::new(None) }
+            let tls = authority.certify(host);
+            Site { region, folder, tls, clock: OnceLock::new(), node: Mutex::new(None), disk: OnceLock::new() }
         });
         let sites = sites.collect();
         Ok(Self { sites, arguments: arguments.to_vec(), folder, _authority: authority, network })
@@ -94,14 +97,15 @@ impl Cluster {
         self.site(number).folder.join("data")
     }
 
-    /// Puts the data directory of a node that was never started on a disk of its own, which has to outlive the cluster.
+    /// Puts the data directory of a node that was never started on a disk of its own.
     ///
     /// # Panics
     /// If that is not possible.
-    pub fn put_on(&self, number: u8, disk: &Disk) {
+    pub fn put_on(&self, number: u8, disk: Disk) -> &Disk {
         let folder = disk.mount_point().join("data");
         fs::create_dir(&folder).expect("the disk is empty");
         symlink(&folder, self.data(number)).expect("the node was never started");
+        self.site(number).disk.get_or_init(|| disk)
     }
 
     /// The clock of a node, which has one of its own if this was asked for before it was started.

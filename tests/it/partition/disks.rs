@@ -90,12 +90,10 @@ const DISK_MEBIBYTES: u64 = 512;
 /// Less than a node wants to leave free, and more than it needs for what is under way when it sees that.
 const SHORT_MEBIBYTES: u64 = 32;
 
-/// A cluster of three, the third on a disk of its own; says so where this machine cannot have one.
-fn on_a_disk(test: &str) -> Option<(Cluster, Disk)> {
+/// A cluster of three, and a disk for the third; says so where this machine cannot have one.
+fn with_a_disk(test: &str) -> Option<(Cluster, Disk)> {
     let disk = Disk::new(DISK_MEBIBYTES).map_err(|why| not_run(test, &why)).ok()?;
-    let cluster = cluster(test, &["eu", "eu", "us"], &[])?;
-    cluster.put_on(3, &disk);
-    Some((cluster, disk))
+    Some((cluster(test, &["eu", "eu", "us"], &[])?, disk))
 }
 
 /// What a node says of whether requests are to be sent to it.
@@ -128,7 +126,8 @@ fn says_that_its_disk_is_full(cluster: &Cluster, number: u8) {
 /// The others do not wait for it, and it catches up by itself once there is room.
 #[test]
 fn a_node_whose_disk_is_full_serves_reads_and_goes_on_once_there_is_room() {
-    let Some((cluster, disk)) = on_a_disk("a disk that is full") else { return };
+    let Some((cluster, disk)) = with_a_disk("a disk that is full") else { return };
+    let disk = cluster.put_on(3, disk);
     let history = History::default();
     cluster.start_all();
     // Until it was ready once, a node has to catch up first of all.
@@ -153,7 +152,8 @@ fn a_node_whose_disk_is_full_serves_reads_and_goes_on_once_there_is_room() {
 /// up once there is room.
 #[test]
 fn a_node_may_be_started_on_a_full_disk() {
-    let Some((cluster, disk)) = on_a_disk("a start on a full disk") else { return };
+    let Some((cluster, disk)) = with_a_disk("a start on a full disk") else { return };
+    let disk = cluster.put_on(3, disk);
     let history = History::default();
     cluster.start_all();
     under_load(&cluster, &history, "load", |load| {
