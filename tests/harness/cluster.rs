@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::symlink;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::clock::Clock;
+use crate::disk::Disk;
 use crate::history::{Artifact, Copy};
 use crate::hosts::{Authority, Network};
 use crate::machine::command;
@@ -31,7 +34,10 @@ struct Site {
     region: &'static str,
     folder: PathBuf,
     tls: PathBuf,
+    clock: OnceLock<Clock>,
     node: Mutex<Option<Node>>,
+    /// After the node, which has it in use: they are dropped in this order.
+    disk: OnceLock<Disk>,
 }
 
 /// See the module. Nodes are numbered from 1, as their hosts are. Everything is gone when it is dropped.
@@ -61,7 +67,8 @@ impl Cluster {
         let sites = regions.iter().zip(network.hosts()).map(|(region, host)| {
             let folder = folder.path().join(host.address());
             fs::create_dir(&folder).expect("the folder of a site");
-            Site { region, folder, tls: authority.certify(host), node: Mutex::new(None) }
+            let tls = authority.certify(host);
+            Site { region, folder, tls, clock: OnceLock::new(), node: Mutex::new(None), disk: OnceLock::new() }
         });
         let sites = sites.collect();
         Ok(Self { sites, arguments: arguments.to_vec(), folder, _authority: authority, network })
@@ -76,10 +83,35 @@ impl Cluster {
         1..=u8::try_from(self.sites.len()).expect("a few")
     }
 
+    /// The numbers of those that were started, and not stopped or killed since.
+    ///
+    /// # Panics
+    /// After another thread's panic.
+    pub fn running(&self) -> impl Iterator<Item = u8> + '_ {
+        self.numbers().filter(|number| self.site(*number).node.lock().expect("nobody panicked").is_some())
+    }
+
     /// The data directory of a node.
     #[must_use]
     pub fn data(&self, number: u8) -> PathBuf {
         self.site(number).folder.join("data")
+    }
+
+    /// Puts the data directory of a node that was never started on a disk of its own.
+    ///
+    /// # Panics
+    /// If that is not possible.
+    pub fn put_on(&self, number: u8, disk: Disk) -> &Disk {
+        let folder = disk.mount_point().join("data");
+        fs::create_dir(&folder).expect("the disk is empty");
+        symlink(&folder, self.data(number)).expect("the node was never started");
+        self.site(number).disk.get_or_init(|| disk)
+    }
+
+    /// The clock of a node, which has one of its own if this was asked for before it was started.
+    pub fn clock(&self, number: u8) -> &Clock {
+        let site = self.site(number);
+        site.clock.get_or_init(|| Clock::new(&site.folder.join("clock")))
     }
 
     /// The TLS directory of a node.
@@ -135,6 +167,10 @@ impl Cluster {
             .arguments(&["--peer-listen", &peer, "--advertise", &peer, "--seed", &seeds.join(",")])
             .arguments(&["--region", site.region, "--tls", tls, "--pulse-ms", PULSE_MS])
             .arguments(&self.arguments);
+        let start = match site.clock.get() {
+            Some(clock) => clock.given_to(start),
+            None => start,
+        };
         let node = self.network.host(number).inside(|| start.start()).expect("the node comes up");
         *site.node.lock().expect("nobody panicked") = Some(node);
     }
@@ -148,13 +184,13 @@ impl Cluster {
         self.met();
     }
 
-    /// Waits until every node is connected to every other.
+    /// Waits until every node that runs is connected to every other.
     ///
     /// # Panics
     /// If that does not come about.
     #[track_caller]
     pub fn met(&self) {
-        let pairs = || self.numbers().flat_map(|one| self.numbers().map(move |other| (one, other)));
+        let pairs = || self.running().flat_map(|one| self.running().map(move |other| (one, other)));
         until("all are connected", || pairs().all(|(one, other)| one == other || self.sees(one, other)));
     }
 
@@ -234,7 +270,7 @@ impl Cluster {
         at_address.into_iter().any(|member| member["connected"] == true && member["last_seen"].is_string())
     }
 
-    /// Waits until all nodes hold the same facts.
+    /// Waits until all nodes that run hold the same facts.
     ///
     /// # Panics
     /// If that does not come about.
@@ -245,19 +281,19 @@ impl Cluster {
             (status["digest"].clone(), status["facts"].clone())
         };
         until("all hold the same", || {
-            let mut all = self.numbers().map(facts);
+            let mut all = self.running().map(facts);
             let first = all.next();
             all.all(|other| Some(other) == first)
         });
     }
 
-    /// What all nodes hold.
+    /// What all nodes that run hold.
     ///
     /// # Panics
     /// If one does not tell.
     #[must_use]
     pub fn copies(&self) -> Vec<Copy> {
-        self.numbers().map(|number| self.copy(number)).collect()
+        self.running().map(|number| self.copy(number)).collect()
     }
 
     fn copy(&self, number: u8) -> Copy {

@@ -150,6 +150,16 @@ impl History {
         self.records.lock().expect("nobody panicked").push(record);
     }
 
+    /// How many requests have been recorded.
+    ///
+    /// # Panics
+    /// After another thread's panic.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether nothing was recorded")]
+    pub fn len(&self) -> usize {
+        self.records.lock().expect("nobody panicked").len()
+    }
+
     /// Everything that cannot be true of copies that have come to rest; empty where all is well.
     ///
     /// # Panics

@@ -1,8 +1,10 @@
 //! What the black-box tests stand on: a node as a process, requests to it, and what a test may need of the machine; hosts
-//! with a network between them, a cluster of nodes on them, and what its clients saw.
+//! with a network between them, a cluster of nodes on them, and what its clients saw; disks and clocks of their own for nodes.
 
 pub mod cli;
+pub mod clock;
 pub mod cluster;
+pub mod disk;
 pub mod history;
 pub mod hosts;
 pub mod machine;

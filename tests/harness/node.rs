@@ -31,22 +31,25 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Where it does not build.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.current_dir(root()).args(["build", "--quiet", "--locked", "--package", "plimsoll-cli"]);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
+    BINARY.get_or_init(|| build("plimsoll-cli").join("plimsoll"))
+}
+
+/// Builds a package in the profile of this process. Returns where it lies.
+pub(crate) fn build(package: &str) -> PathBuf {
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.current_dir(root()).args(["build", "--quiet", "--locked", "--package", package]);
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    // Scripts that look at what cargo says of this package would run again, now and whenever it is not said.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            build.env_remove(name);
         }
-        // Scripts that look at what cargo says of this package would run again, now and whenever it is not said.
-        for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
-                build.env_remove(name);
-            }
-        }
-        assert!(build.status().is_ok_and(|status| status.success()), "the binary builds");
-        let test = std::env::current_exe().expect("a test has a path");
-        test.ancestors().nth(2).expect("tests lie in target/<profile>/deps").join("plimsoll")
-    })
+    }
+    assert!(build.status().is_ok_and(|status| status.success()), "{package} builds");
+    let test = std::env::current_exe().expect("a test has a path");
+    test.ancestors().nth(2).expect("tests lie in target/<profile>/deps").to_owned()
 }
 
 /// A running node. Killed when dropped.

@@ -17,6 +17,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("plimsoll-client", &["plimsoll-domain", "plimsoll-wire"]),
     ("plimsoll-cli", &["plimsoll-client", "plimsoll-node"]),
     ("plimsoll-tests", &["plimsoll-domain", "plimsoll-node", "plimsoll-store", "plimsoll-wire"]),
+    ("plimsoll-test-clock", &[]),
     ("plimsoll-tidy", &[]),
 ];
 

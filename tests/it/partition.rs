@@ -1,23 +1,37 @@
-//! Nodes on hosts of their own, with mutual TLS between them, and what networks, processes and disks do to them.
+//! Nodes on hosts of their own, with mutual TLS between them, and what networks, processes, disks, clocks and those
+//! who copy directories do to them.
 //!
 //! Every scenario ends alike: all nodes hold the same, everything that was acknowledged is everywhere, nothing is there that
 //! nobody posted, no status has come back over a later one, and nobody was told that a ref is unknown which was known.
 
 mod answers;
+mod clocks;
 mod cuts;
 mod disks;
+mod identities;
 mod legion;
 mod load;
 mod processes;
 mod strangers;
 
-use plimsoll_tests::cluster::Cluster;
-use plimsoll_tests::history::History;
+use plimsoll_tests::cluster::{BOUND, Cluster};
+use plimsoll_tests::history::{History, Outcome};
 use plimsoll_tests::machine::not_run;
+use serde_json::Value;
 
 /// A cluster on hosts of its own; says so where this machine cannot have one.
 fn cluster(test: &str, regions: &[&'static str], arguments: &[&'static str]) -> Option<Cluster> {
     Cluster::new(regions, arguments).map_err(|why| not_run(test, &why)).ok()
+}
+
+/// Posts a transition to a node, for the history.
+fn post(cluster: &Cluster, history: &History, number: u8, transition: &Value) -> Outcome {
+    let client = cluster.client(number, BOUND);
+    cluster.network.as_client(|| history.post(&client, transition))
+}
+
+fn refused(status: u16, problem: &str) -> Outcome {
+    Outcome::Refused { status, problem: problem.to_owned() }
 }
 
 /// What every scenario ends with.

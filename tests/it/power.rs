@@ -3,64 +3,14 @@
 //! `FS_IOC_SHUTDOWN` with "no log flush" drops whatever the file system had not been made to write: what a power cut
 //! leaves. It needs root, a loop device, and `xfs_io` to ask for it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
-use plimsoll_tests::machine::{command, not_run, rounds};
+use plimsoll_tests::disk::Disk;
+use plimsoll_tests::machine::{not_run, rounds};
 use plimsoll_tests::node::{Node, Start};
 
 use crate::crash::{Acknowledged, check, load};
-
-/// An ext4 file system in a file, mounted over a loop device.
-struct Disk {
-    folder: tempfile::TempDir,
-    device: String,
-}
-
-impl Disk {
-    fn new(mebibytes: u64) -> Result<Self, String> {
-        if command("id", &["-u"])? != "0" {
-            return Err("needs root".into());
-        }
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let image = folder.path().join("image");
-        let file = fs::File::create(&image).map_err(|error| error.to_string())?;
-        file.set_len(mebibytes << 20).map_err(|error| error.to_string())?;
-        command("xfs_io", &["-V"])?;
-        command("mkfs.ext4", &["-q", "-F", &image.to_string_lossy()])?;
-        let device = command("losetup", &["--find", "--show", &image.to_string_lossy()])?;
-        let disk = Self { folder, device };
-        fs::create_dir(disk.mount_point()).map_err(|error| error.to_string())?;
-        disk.mount()?;
-        Ok(disk)
-    }
-
-    fn mount_point(&self) -> PathBuf {
-        self.folder.path().join("mnt")
-    }
-
-    fn mount(&self) -> Result<String, String> {
-        command("mount", &[&self.device, &self.mount_point().to_string_lossy()])
-    }
-
-    /// Stops the file system where it stands: what it was not made to write is gone.
-    fn cut(&self) {
-        command("xfs_io", &["-x", "-c", "shutdown", &self.mount_point().to_string_lossy()]).unwrap();
-    }
-
-    fn unmount(&self) -> Result<String, String> {
-        command("umount", &[&self.mount_point().to_string_lossy()])
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // What is left of a failed test must not keep the device.
-        let _ = self.unmount();
-        let _ = command("losetup", &["--detach", &self.device]);
-    }
-}
 
 fn disk(test: &str, mebibytes: u64) -> Option<Disk> {
     Disk::new(mebibytes).map_err(|why| not_run(test, &why)).ok()
@@ -113,8 +63,7 @@ fn fill_and_make_room(engine: &str) {
         node.post(&plimsoll_tests::trace::transition("spec", &format!("t-{at}"), "a", &[])).status
     };
     assert_eq!(post(&node, 1), 201);
-    let filler = disk.mount_point().join("filler");
-    command("sh", &["-c", &format!("cat /dev/zero > {} 2>/dev/null; true", filler.display())]).unwrap();
+    disk.fill();
     let refused = node.post(&plimsoll_tests::trace::transition("spec", "t-2", "a", &[]));
     assert_eq!((refused.status, refused.problem()), (507, "disk-full".into()));
     assert_eq!(node.get("/projections/spec/cursor").status, 200);
@@ -122,7 +71,7 @@ fn fill_and_make_room(engine: &str) {
     let node = start(&data).expect("a full disk does not keep a node from starting");
     assert_eq!(node.get("/projections/spec/cursor").status, 200);
     assert_eq!(post(&node, 2), 507);
-    fs::remove_file(filler).unwrap();
+    disk.make_room();
     assert_eq!(post(&node, 2), 201);
     assert!(node.stop().success());
 }

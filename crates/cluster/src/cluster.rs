@@ -174,7 +174,8 @@ impl Cluster {
         }
         let kept = Self::kept(&projections, &options)?;
         // An older state of the data directory may have been put back: then the time is what makes it the later one.
-        let generation = (kept.generation + 1).max((wall_clock)().get() / 1_000_000_000);
+        // And of two copies that are started together one is the later.
+        let generation = (kept.generation + 1).max((wall_clock)().get() / 1_000_000);
         let here = here(&options, &projections, address, generation);
         let knows_others = !kept.roster.is_empty();
         let roster = Roster::new(here, kept.roster);

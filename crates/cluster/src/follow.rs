@@ -37,6 +37,10 @@ const PULSES_MISSED_MAX: u32 = 3;
 const ECHO_EVERY: u64 = 8;
 const ECHOES_FIRST: u64 = 6;
 
+/// How long the clocks may take to be compared where a fact is from too far ahead: a few of the first signs of life, over any
+/// round trip of this planet.
+const COMPARING_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// Why a feed is followed no further.
 #[derive(Debug)]
 pub(crate) enum Parted {
@@ -123,6 +127,17 @@ impl<'a> Follower<'a> {
     }
 
     async fn run(mut self) -> Parted {
+        let parted = self.listen().await;
+        // It may be this node's clock that is wrong. Each conversation ends with its first fact then, and writes that never
+        // rest would keep the clocks from ever being compared.
+        if let Parted::Store(WriteError::FromTheFuture(_)) = parted {
+            // Where it fails there will be another conversation.
+            drop(timeout(COMPARING_TIME_MAX, self.compare_clocks()).await);
+        }
+        parted
+    }
+
+    async fn listen(&mut self) -> Parted {
         let silence = self.context.pulse * PULSES_MISSED_MAX + Duration::from_secs(1);
         let mut deadline = Instant::now() + silence;
         loop {
@@ -154,6 +169,28 @@ impl<'a> Follower<'a> {
             Downstream::Pulse(pulse) => self.pulse(&pulse).await,
             Downstream::Begins { .. } => Err(LinkError::Unexpected("a feed that begins twice").into()),
         }
+    }
+
+    /// Hears nothing but signs of life until one of them has compared the clocks: the facts will be told again.
+    async fn compare_clocks(&mut self) -> Result<(), LinkError> {
+        loop {
+            if let Downstream::Pulse(pulse) = self.next().await? {
+                if self.compared(&pulse, self.context.now()) {
+                    return Ok(());
+                }
+                let taken = self.context.roster.peer(self.peer, |peer| peer.taken.sequence).unwrap_or_default();
+                self.tell(taken).await?;
+            }
+        }
+    }
+
+    /// Takes the reading of the two clocks that a sign of life completes, if it does. Returns whether it did.
+    fn compared(&self, pulse: &Pulse, returned: u64) -> bool {
+        let trip = pulse.echo.and_then(|echo| {
+            RoundTrip { sent: echo.sent, received: echo.received, answered: pulse.clock, returned }.offset()
+        });
+        self.context.roster.note(self.peer, |peer| trip.into_iter().for_each(|offset| peer.clock.add(offset)));
+        trip.is_some()
     }
 
     /// Sends a page to the writer.
@@ -191,22 +228,19 @@ impl<'a> Follower<'a> {
             peer.trouble = None;
             peer.raise_as_of(peer.to_own_clock(reached.clock, now), now);
         });
-        self.tell(reached.sequence).await
+        Ok(self.tell(reached.sequence).await?)
     }
 
-    async fn tell(&mut self, sequence: u64) -> Result<(), Parted> {
+    async fn tell(&mut self, sequence: u64) -> Result<(), LinkError> {
         let frame = encode_upstream(&Upstream { sequence, clock: self.context.now() });
         self.context.counters.bytes_sent.add(frame.len());
-        Ok(self.sender.send_data(Bytes::from(frame)).await.map_err(|_| LinkError::Ended)?)
+        self.sender.send_data(Bytes::from(frame)).await.map_err(|_| LinkError::Ended)
     }
 
     async fn pulse(&mut self, pulse: &Pulse) -> Result<(), Parted> {
         let returned = self.context.now();
-        let trip = pulse.echo.and_then(|echo| {
-            RoundTrip { sent: echo.sent, received: echo.received, answered: pulse.clock, returned }.offset()
-        });
+        self.compared(pulse, returned);
         self.context.roster.note(self.peer, |peer| {
-            trip.into_iter().for_each(|offset| peer.clock.add(offset));
             let facts = pulse.facts.map(|(count, sum)| Fingerprint { sum, count });
             let facts = facts.or(peer.told.map(|told| told.facts)).unwrap_or_default();
             peer.told = Some(Told { sequence: pulse.durable, facts, ready: pulse.ready });

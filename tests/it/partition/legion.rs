@@ -5,7 +5,7 @@ use plimsoll_tests::history::{History, Outcome};
 use plimsoll_tests::trace::{pending, resolved, transition};
 use serde_json::Value;
 
-use super::{cluster, comes_to_rest};
+use super::{cluster, comes_to_rest, post, refused};
 
 /// Posts to an artifact from one turn to the next.
 struct Emitters<'a> {
@@ -15,8 +15,7 @@ struct Emitters<'a> {
 
 impl Emitters<'_> {
     fn post(&self, number: u8, transition: &Value) -> Outcome {
-        let client = self.cluster.client(number, plimsoll_tests::cluster::BOUND);
-        self.cluster.network.as_client(|| self.history.post(&client, transition))
+        post(self.cluster, self.history, number, transition)
     }
 
     fn open(&self, number: u8, key: &str) {
@@ -27,10 +26,6 @@ impl Emitters<'_> {
     fn resolve(&self, number: u8, key: &str) -> Outcome {
         self.post(number, &transition("spec", &format!("{key}-resolved"), "done", &[resolved(key, 7)]))
     }
-}
-
-fn refused(status: u16, problem: &str) -> Outcome {
-    Outcome::Refused { status, problem: problem.to_owned() }
 }
 
 #[test]

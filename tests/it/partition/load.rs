@@ -45,11 +45,22 @@ impl Drop for End<'_> {
 
 /// Does something while a client posts at each node, named so that no two loads of a test post the same.
 pub(crate) fn under_load<T>(cluster: &Cluster, history: &History, name: &str, work: impl FnOnce(&Load<'_>) -> T) -> T {
+    under_load_at(cluster, cluster.numbers(), history, name, work)
+}
+
+/// As [`under_load`], with clients at some nodes only.
+pub(crate) fn under_load_at<T>(
+    cluster: &Cluster,
+    numbers: impl IntoIterator<Item = u8>,
+    history: &History,
+    name: &str,
+    work: impl FnOnce(&Load<'_>) -> T,
+) -> T {
     let acknowledged = cluster.numbers().map(|_| AtomicU64::new(0)).collect();
     let (open, is_over) = (Mutex::default(), AtomicBool::new(false));
     let load = Load { cluster, history, acknowledged, open, is_over };
     thread::scope(|scope| {
-        for number in cluster.numbers() {
+        for number in numbers {
             let load = &load;
             scope.spawn(move || cluster.network.as_client(|| load.post_at(number, name)));
         }

@@ -174,3 +174,28 @@ async fn a_node_whose_clock_is_off_fences_itself_and_nobody_else() {
         member.stop().await;
     }
 }
+
+/// Whatever the others stamp lies in its future then, and none of it is taken over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_set_back_is_found_while_writes_do_not_rest() {
+    let net = Net::default();
+    let members = net.start_all(&["eu", "us", "ap"]).await;
+    met(&members).await;
+    let posting = async {
+        for turn in 0_u32.. {
+            members[0].post("a", &format!("a-{turn}")).await;
+            members[1].post("b", &format!("b-{turn}")).await;
+            if turn == 50 {
+                members[2].ahead(-30_000);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = posting => {}
+        () = until("it is fenced", || members[2].projections.fence() == Some(Fence::Clock)) => {}
+    }
+    for member in members {
+        member.stop().await;
+    }
+}
