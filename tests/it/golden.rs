@@ -7,6 +7,8 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 
+use std::time::Duration;
+
 use plimsoll_domain::id::{ArtifactId, ClusterName, NodeId, Region, Status, TenantId, TransitionId};
 use plimsoll_domain::projection::reconcile::{Answer, Question, Range};
 use plimsoll_domain::projection::{

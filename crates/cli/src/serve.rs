@@ -11,9 +11,10 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use plimsoll_node::afresh::{self, Parked, RosterEntry};
 use plimsoll_node::config::{self, Config, SETTINGS, Setting, Sources};
-use plimsoll_node::environment::Environment;
-use plimsoll_node::node::{Node, RunningNode, StartError, StopError};
+use plimsoll_node::environment::{Environment, system_time};
+use plimsoll_node::node::{Node, NodeOptions, RunningNode, StartError, StopError};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -143,16 +144,22 @@ fn raise_descriptor_limit() {
 
 async fn run(config: &Config, printer: &mut Printer) -> Result<(), Failure> {
     let mut signals = Signals::new().context("cannot take signals")?;
-    let mut node = start(config).await.map_err(|error| failure(&error))?;
+    let mut node = start(config, Vec::new()).await.map_err(|error| failure(&error))?;
     // For whoever started it on any free port: the log is for the operator.
     let url = format!("http://{}", node.local_addr());
     printer.answer(&json!({"url": url}), || format!("serving at {url}"))?;
     printer.flush()?;
     // What has ended by itself is stopped too, for the rest of it.
-    let told = tokio::select! {
-        biased;
-        name = signals.next() => Some(name),
-        () = node.ended() => None,
+    let told = loop {
+        tokio::select! {
+            biased;
+            name = signals.next() => break Some(name),
+            () = node.ended() => {}
+        }
+        if !node.is_behind() {
+            break None;
+        }
+        node = start_afresh(node, config).await?;
     };
     match told {
         Some(signal) => tracing::info!(signal, "stopping"),
@@ -185,10 +192,29 @@ pub(crate) fn failed() -> Failure {
     Failure::Other(anyhow!("the node has failed; see its log"))
 }
 
-async fn start(config: &Config) -> Result<RunningNode, StartError> {
+/// Sets the data of a node aside that was away for too long, and starts a new one in its place.
+async fn start_afresh(node: RunningNode, config: &Config) -> Result<RunningNode, Failure> {
+    let parked = afresh::park(node, &config.data_dir, system_time()).await;
+    let Parked { folder, exported, legacy } = parked.map_err(|error| Failure::Other(error.into()))?;
+    let (folder, unreplicated) = (folder.display(), folder.join("unreplicated"));
+    if exported == 0 {
+        tracing::warn!(%folder, "starting afresh: the old data was set aside; it has nothing that only this node has");
+    } else {
+        tracing::error!(
+            %folder,
+            exported,
+            unreplicated = %unreplicated.display(),
+            "starting afresh: the old data was set aside; what only this node has was exported, and is in no member's store: \
+             look at it, and import what is to be kept"
+        );
+    }
+    start(config, legacy).await.map_err(|error| failure(&error))
+}
+
+async fn start(config: &Config, legacy: Vec<RosterEntry>) -> Result<RunningNode, StartError> {
     let environment = Environment::real(config).await?;
     let engine = environment.directory.as_ref().map_or("none", |directory| directory.kind().name());
-    let node = Node::start(config.node_options(), environment).await?;
+    let node = Node::start(NodeOptions { legacy, ..config.node_options() }, environment).await?;
     tracing::info!(
         url = %format_args!("http://{}", node.local_addr()),
         node = %node.node_id(),

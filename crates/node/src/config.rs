@@ -62,6 +62,8 @@ pub struct Config {
     pub repair_timeout: Duration,
     /// The longest time between two signs of life.
     pub pulse: Duration,
+    /// How long what was retired is kept.
+    pub retention: Duration,
     /// The engine of a new data directory; an existing one has to be of it.
     pub engine: Option<EngineKind>,
     /// Bytes of memory for everything that is cached.
@@ -259,6 +261,7 @@ impl Config {
             ack_timeout: Duration::ZERO,
             repair_timeout: Duration::ZERO,
             pulse: Duration::ZERO,
+            retention: Duration::ZERO,
             engine: None,
             cache_bytes: 0,
             drift_max: Duration::ZERO,
@@ -324,6 +327,8 @@ impl Config {
             tenant_transitions_max: unless_zero(self.tenant_transitions_max),
             tenant_bytes_max: unless_zero(self.tenant_bytes_max),
             reserve_bytes: self.reserve_bytes,
+            retention: self.retention,
+            legacy: Vec::new(),
             tokens: self.tokens.clone(),
             anonymous: self.anonymous(),
             rate: self.rate(),

@@ -1,5 +1,6 @@
 //! A node: what composes store and HTTP API into one running thing.
 //!
+//! - [`afresh`]: what becomes of the data of a node that was away for too long.
 //! - [`config`]: the settings of a node, from a file, variables and flags.
 //! - [`environment`]: everything of the world outside that a node sees: time, chance, disk, network.
 //! - [`migration`]: brings a data directory to the current format.
@@ -10,6 +11,7 @@
 //! which signals it takes, or what its runtime is: that is its owner's.
 
 pub mod access;
+pub mod afresh;
 pub mod config;
 pub mod environment;
 mod http;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use plimsoll_cluster::afresh::Legacy;
 use plimsoll_cluster::cluster::{Cluster, ClusterError, ClusterOptions, ClusterTasks};
 use plimsoll_cluster::tls::TlsError;
 use plimsoll_domain::id::{ClusterName, NodeId, Region, TenantId};
@@ -13,7 +14,7 @@ use plimsoll_store::directory::{Directory, DirectoryError};
 use plimsoll_store::format::{Format, FormatError};
 use plimsoll_store::options::Options;
 use plimsoll_store::projections::Projections;
-use plimsoll_wire::peer::v1::Versions;
+use plimsoll_wire::peer::v1::{RosterEntry, Versions};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -25,6 +26,7 @@ use crate::http::server::{self, Server};
 use crate::http::{self, Surroundings};
 use crate::metrics::Metrics;
 use crate::rate::{Rate, RateLimits};
+use crate::tasks::forgetting::ForgettingTask;
 use crate::tasks::server::ServerTask;
 use crate::tasks::writer::WriterThread;
 
@@ -49,6 +51,10 @@ pub struct NodeOptions {
     pub tenant_bytes_max: u64,
     /// Below this many free bytes on the data disk no write is taken.
     pub reserve_bytes: u64,
+    /// How long what was retired is kept.
+    pub retention: Duration,
+    /// Whom the node knew that had to start afresh as this one.
+    pub legacy: Vec<RosterEntry>,
     /// The tokens the node knows, at most [`crate::access::TOKENS_MAX`].
     pub tokens: Vec<Token>,
     /// The tenant that reads without a token see.
@@ -159,7 +165,7 @@ impl Node {
                 (None, None)
             }
             (Some(settings), Some(network)) => {
-                let told = settings.options(local_addr, options.drift_max);
+                let told = settings.options(local_addr, &options);
                 let clock = Arc::clone(&environment.wall_clock);
                 let started = Cluster::start(told, projections.clone(), network, clock, draws.next());
                 let (cluster, tasks) = started.await?;
@@ -167,10 +173,15 @@ impl Node {
             }
             _ => (None, None),
         };
+        let forgetting = if cluster.is_some() || format.is_old() {
+            ForgettingTask::none()
+        } else {
+            ForgettingTask::spawn(projections.clone(), environment.wall_clock.clone(), options.retention)
+        };
         let (routes, description) = http::routes();
         let tenants = tenants(&options);
         let app = App::new(Inner {
-            projections,
+            projections: projections.clone(),
             cluster: cluster.clone(),
             ack_timeout: options.ack_timeout,
             has_test_controls: options.has_test_controls,
@@ -197,6 +208,8 @@ impl Node {
             server: ServerTask::spawn(serving),
             cluster,
             cluster_tasks,
+            forgetting,
+            projections,
             writer,
             _directory: environment.directory,
         })
@@ -213,7 +226,7 @@ fn http_address(listens: SocketAddr, advertised: Option<&str>) -> String {
 }
 
 impl ClusterSettings {
-    fn options(self, local_addr: SocketAddr, drift_max: Duration) -> ClusterOptions {
+    fn options(self, local_addr: SocketAddr, node: &NodeOptions) -> ClusterOptions {
         ClusterOptions {
             cluster: self.cluster,
             region: self.region,
@@ -222,7 +235,9 @@ impl ClusterSettings {
             seeds: self.seeds,
             pulse: self.pulse,
             repair_timeout: self.repair_timeout,
-            drift_max,
+            retention: node.retention,
+            drift_max: node.drift_max,
+            legacy: node.legacy.clone(),
             versions: self.versions,
             software: env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -259,6 +274,14 @@ async fn panicked(tasks: Option<&mut ClusterTasks>) {
     }
 }
 
+/// Waits until the node has fallen behind; for ever, where there is no cluster.
+async fn behind(cluster: Option<&Cluster>) {
+    match cluster {
+        Some(cluster) => cluster.behind().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A node that serves. Dropping it stops it without waiting; [`RunningNode::stop`] waits.
 #[derive(Debug)]
 pub struct RunningNode {
@@ -269,6 +292,8 @@ pub struct RunningNode {
     server: ServerTask,
     cluster: Option<Cluster>,
     cluster_tasks: Option<ClusterTasks>,
+    forgetting: ForgettingTask,
+    projections: Projections,
     writer: WriterThread,
     /// Declared last: unlocked when nothing uses the engine any more.
     _directory: Option<Directory>,
@@ -299,7 +324,19 @@ impl RunningNode {
         self.format
     }
 
-    /// Waits until the node has ended by itself, which it does only where something panicked.
+    /// Whether the node was away for longer than the retention: see [`crate::afresh`].
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.cluster.as_ref().is_some_and(Cluster::is_behind)
+    }
+
+    /// What it has, and hands on, if it is behind.
+    pub(crate) async fn legacy(&self) -> Option<(Projections, Legacy)> {
+        let cluster = self.cluster.as_ref().filter(|cluster| cluster.is_behind())?;
+        Some((self.projections.clone(), cluster.legacy().await))
+    }
+
+    /// Waits until the node has ended by itself, which it does only where something panicked, or where it is behind.
     pub async fn ended(&mut self) {
         // What it ended with is told when the node is stopped; so which of the two is seen first does not matter.
         tokio::select! {
@@ -307,6 +344,7 @@ impl RunningNode {
             _ = self.server.ended() => {}
             () = self.writer.ended() => {}
             () = panicked(self.cluster_tasks.as_mut()) => {}
+            () = behind(self.cluster.as_ref()) => {}
         }
     }
 
@@ -315,16 +353,18 @@ impl RunningNode {
     ///
     /// # Errors
     /// [`StopError`]; the node has stopped all the same.
-    pub async fn stop(mut self) -> Result<(), StopError> {
-        self.stop.send_replace(true);
-        let served = self.server.ended().await;
-        drop(self.cluster.take());
-        let clustered = match self.cluster_tasks.take() {
+    pub async fn stop(self) -> Result<(), StopError> {
+        let Self { stop, mut server, cluster, cluster_tasks, forgetting, projections, writer, _directory, .. } = self;
+        stop.send_replace(true);
+        let served = server.ended().await;
+        drop((cluster, projections));
+        forgetting.stop().await;
+        let clustered = match cluster_tasks {
             Some(tasks) => tasks.stop().await.map_err(|_| StopError::Cluster),
             None => Ok(()),
         };
         // With the server and the cluster went the last handle to the store, so the writer ends once its queue is empty.
-        let written = self.writer.join().await;
+        let written = writer.join().await;
         written.and(served).and(clustered)
     }
 }
@@ -367,6 +407,8 @@ mod tests {
             tenant_transitions_max: u64::MAX,
             tenant_bytes_max: u64::MAX,
             reserve_bytes: 0,
+            retention: Duration::from_secs(7 * 86_400),
+            legacy: Vec::new(),
             tokens: vec!["default:secret".parse().unwrap()],
             anonymous: None,
             rate: None,

@@ -242,6 +242,25 @@ impl Directory {
     }
 }
 
+/// Sets aside what a data directory holds, so that it is opened as a new one: moves it to `folder`, on the same file system.
+///
+/// # Errors
+/// See [`DirectoryError`]. Where only a part was moved, what is left is opened as before, or set aside the next time.
+pub fn park(path: &Path, folder: &Path) -> Result<(), DirectoryError> {
+    let _lock = lock(path)?;
+    let io_error = |source| DirectoryError::Io { path: path.to_path_buf(), source };
+    fs::create_dir_all(folder).map_err(io_error)?;
+    // The mark first: a store without one is opened as it is, and a mark without a store is not.
+    let held = std::iter::once(HOLDS).chain(EngineKind::ALL.iter().map(|kind| kind.name()));
+    for name in held.filter(|name| path.join(name).exists()) {
+        fs::rename(path.join(name), folder.join(name)).map_err(io_error)?;
+    }
+    for folder in [folder, path] {
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error)?;
+    }
+    Ok(())
+}
+
 /// Bytes the file system of `path` has left for an ordinary user; `None` where it cannot be told.
 #[must_use]
 pub fn free_bytes(path: &Path) -> Option<u64> {

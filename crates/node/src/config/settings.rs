@@ -194,6 +194,16 @@ pub const SETTINGS: &[Setting] = &[
         set: |config, text| number(text, 100, 60_000).map(|millis| config.pulse = Duration::from_millis(millis)),
     },
     Setting {
+        key: "retention_s",
+        value: "SECONDS",
+        default: "604800",
+        meaning: "How long a retired artifact is kept, 1 to 315360000 s; the default is 7 days. After that, once every member has \
+                  had it, it is forgotten with its history, and its transition ids may be used again: let it be longer than \
+                  any retry. A member that is away for longer has to start afresh. The same on every node.",
+        has_flag: true,
+        set: |config, text| number(text, 1, 315_360_000).map(|seconds| config.retention = Duration::from_secs(seconds)),
+    },
+    Setting {
         key: "engine",
         value: "NAME",
         default: "",

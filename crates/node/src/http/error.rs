@@ -83,6 +83,8 @@ impl From<WriteError> for ApiError {
             WriteError::Fenced(Fence::Identity | Fence::NoMember | Fence::Behind) => {
                 Self::new(Kind::NotReady, detail).retry_after(OPERATOR_RETRY)
             }
+            // Only facts of peers are refused so, and the next attempt finds the node at its new horizon.
+            WriteError::OtherHorizon => Self::new(Kind::NotReady, detail).retry_after(Duration::from_secs(1)),
             WriteError::Read(error) => error.into(),
             // A closed store did not say whether it had taken the write, so this is not "not ready", of which clients
             // may conclude that nothing has happened.

@@ -60,6 +60,10 @@ pub(super) fn render(cluster: &Cluster, text: &mut String) {
         ),
         (counter("plimsoll_refs_asked_total", "Times all members were asked for a ref."), counts.refs_asked),
         (counter("plimsoll_refs_repaired_total", "Times one of them knew it."), counts.refs_repaired),
+        (
+            counter("plimsoll_forgetting_disagreed_total", "Times the members did not agree on what to forget."),
+            counts.rounds_failed,
+        ),
     ] {
         head(text, &series);
         write_line(text, format_args!("{} {value}", series.name));
