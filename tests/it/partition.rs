@@ -8,6 +8,7 @@ mod answers;
 mod clocks;
 mod cuts;
 mod disks;
+mod forgetting;
 mod identities;
 mod legion;
 mod load;

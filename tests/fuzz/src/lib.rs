@@ -81,6 +81,12 @@ pub fn record(data: &[u8]) {
     if let Ok(watermark) = v1::decode_watermark(data) {
         assert_eq!(v1::decode_watermark(&v1::encode_watermark(watermark)).ok(), Some(watermark));
     }
+    if let Ok(horizon) = v1::decode_horizon(data) {
+        assert_eq!(v1::decode_horizon(&v1::encode_horizon(horizon)).ok(), Some(horizon));
+    }
+    if let Ok(stamp) = v1::decode_stamp(data) {
+        assert_eq!(v1::decode_stamp(&v1::encode_stamp(stamp)).ok(), Some(stamp));
+    }
     if let Ok(number) = v1::decode_number(data) {
         assert_eq!(v1::decode_number(&v1::encode_number(number)).ok(), Some(number));
     }
@@ -142,6 +148,10 @@ fn read_frame(frame: &[u8]) {
     reads_back(frame, peer::decode_ask_token, |(tenant, artifact)| peer::encode_ask_token(tenant, artifact));
     reads_back(frame, peer::decode_token, |token| peer::encode_token(token.map(|token| token.to_text()).as_deref()));
     reads_back(frame, peer::decode_datagrams, peer::encode_datagrams);
+    reads_back(frame, peer::decode_standing, |standing| peer::encode_standing(*standing));
+    reads_back(frame, peer::decode_ask_promise, |until| peer::encode_ask_promise(*until));
+    reads_back(frame, peer::decode_promise, |promise| peer::encode_promise(*promise));
+    reads_back(frame, peer::decode_absences, peer::encode_absences);
     reads_back(frame, peer::decode_question, peer::encode_question);
     reads_back(frame, peer::decode_answer, peer::encode_answer);
     if let Ok(Downstream::Page(page)) = peer::decode_downstream(frame) {
