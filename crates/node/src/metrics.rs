@@ -7,6 +7,7 @@
 
 mod histogram;
 mod peers;
+mod series;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,11 +22,25 @@ use plimsoll_store::projections::Projections;
 use plimsoll_wire::problem::{Kind, Problem};
 
 use histogram::{Histogram, write_line};
+use series::{Series, head};
 
-const REQUESTS: &str = "plimsoll_http_requests_total";
-const DURATION: &str = "plimsoll_http_request_duration_seconds";
-const CONFLICTS: &str = "plimsoll_conflicts_total";
-const WAITS: &str = "plimsoll_http_waits_total";
+const REQUESTS: Series = series::counter(
+    "plimsoll_http_requests_total",
+    "Requests answered, by route, method and class of status; 504 apart.",
+);
+const WAITS: Series = series::counter("plimsoll_http_waits_total", "Requests that were granted a wait, answered.");
+const DURATION: Series = series::histogram(
+    "plimsoll_http_request_duration_seconds",
+    "Time from a request's head to its answer's; waits apart.",
+);
+const CONFLICTS: Series =
+    series::counter("plimsoll_conflicts_total", "Conflicts met, by the rule of the merge that decided them.");
+const FORGOTTEN: Series =
+    series::counter("plimsoll_forgotten_facts_total", "Facts of retired artifacts that were forgotten.");
+const HORIZON: Series = series::gauge(
+    "plimsoll_horizon_timestamp_seconds",
+    "What was retired by then has been forgotten; 0 before the first time.",
+);
 
 /// The route of a request that met none.
 const NO_ROUTE: &str = "none";
@@ -248,6 +263,7 @@ impl Metrics {
         let mut text = self.handle.render();
         self.render_requests(&mut text);
         render_conflicts(projections, &mut text);
+        render_forgetting(projections, &mut text);
         if let Some(cluster) = cluster {
             peers::render(cluster, &mut text);
         }
@@ -255,30 +271,24 @@ impl Metrics {
     }
 
     fn render_requests(&self, text: &mut String) {
-        write_line(
-            text,
-            format_args!("# HELP {REQUESTS} Requests answered, by route, method and class of status; 504 apart."),
-        );
-        write_line(text, format_args!("# TYPE {REQUESTS} counter"));
+        head(text, &REQUESTS);
         for requests in &self.requests {
             let labels = requests.labels();
             for (class, answers) in CLASSES.iter().zip(&requests.answers) {
                 let answers = answers.load(Ordering::Relaxed);
-                write_line(text, format_args!("{REQUESTS}{{{labels},status=\"{class}\"}} {answers}"));
+                write_line(text, format_args!("{}{{{labels},status=\"{class}\"}} {answers}", REQUESTS.name));
             }
         }
-        write_line(text, format_args!("# HELP {WAITS} Requests that were granted a wait, answered."));
-        write_line(text, format_args!("# TYPE {WAITS} counter"));
+        head(text, &WAITS);
         for requests in &self.requests {
             let waits = requests.waits.load(Ordering::Relaxed);
             if waits > 0 {
-                write_line(text, format_args!("{WAITS}{{{}}} {waits}", requests.labels()));
+                write_line(text, format_args!("{}{{{}}} {waits}", WAITS.name, requests.labels()));
             }
         }
-        write_line(text, format_args!("# HELP {DURATION} Time from a request's head to its answer's; waits apart."));
-        write_line(text, format_args!("# TYPE {DURATION} histogram"));
+        head(text, &DURATION);
         for requests in &self.requests {
-            requests.duration.render(DURATION, &requests.labels(), text);
+            requests.duration.render(DURATION.name, &requests.labels(), text);
         }
     }
 }
@@ -286,10 +296,20 @@ impl Metrics {
 /// What two nodes accepted that cannot both stand, as far as this node met it.
 fn render_conflicts(projections: &Projections, text: &mut String) {
     let counts = projections.conflict_counts();
-    write_line(text, format_args!("# HELP {CONFLICTS} Conflicts met, by the rule of the merge that decided them."));
-    write_line(text, format_args!("# TYPE {CONFLICTS} counter"));
-    write_line(text, format_args!("{CONFLICTS}{{rule=\"3\"}} {}", counts.disputes()));
-    write_line(text, format_args!("{CONFLICTS}{{rule=\"6\"}} {}", counts.reuses()));
+    head(text, &CONFLICTS);
+    write_line(text, format_args!("{}{{rule=\"3\"}} {}", CONFLICTS.name, counts.disputes()));
+    write_line(text, format_args!("{}{{rule=\"6\"}} {}", CONFLICTS.name, counts.reuses()));
+}
+
+/// How far the node is with forgetting.
+fn render_forgetting(projections: &Projections, text: &mut String) {
+    head(text, &FORGOTTEN);
+    write_line(text, format_args!("{} {}", FORGOTTEN.name, projections.forgotten()));
+    // While it forgets it is between two horizons, for some seconds.
+    if let Some(horizon) = projections.horizon() {
+        head(text, &HORIZON);
+        write_line(text, format_args!("{} {}", HORIZON.name, horizon.until.get() / 1_000_000_000));
+    }
 }
 
 /// Counts exceed what a float tells apart only above 2^53.

@@ -5,22 +5,8 @@
 use plimsoll_cluster::cluster::Cluster;
 use plimsoll_cluster::status::{MemberStatus, NodeState};
 
+use super::series::{Series, counter, gauge, head};
 use super::write_line;
-
-/// A series: its name, its help, and whether it only ever grows.
-struct Series {
-    name: &'static str,
-    help: &'static str,
-    kind: &'static str,
-}
-
-const fn counter(name: &'static str, help: &'static str) -> Series {
-    Series { name, help, kind: "counter" }
-}
-
-const fn gauge(name: &'static str, help: &'static str) -> Series {
-    Series { name, help, kind: "gauge" }
-}
 
 /// Writes all of it.
 pub(super) fn render(cluster: &Cluster, text: &mut String) {
@@ -70,12 +56,6 @@ pub(super) fn render(cluster: &Cluster, text: &mut String) {
     }
     node(cluster, text);
     members(&cluster.members(), text);
-}
-
-fn head(text: &mut String, series: &Series) {
-    let Series { name, help, kind } = series;
-    write_line(text, format_args!("# HELP {name} {help}"));
-    write_line(text, format_args!("# TYPE {name} {kind}"));
 }
 
 fn node(cluster: &Cluster, text: &mut String) {
