@@ -111,8 +111,8 @@ impl From<Refusal> for ApiError {
 impl From<StoreFailure> for ApiError {
     fn from(failure: StoreFailure) -> Self {
         let kind = match failure {
-            StoreFailure::Disk => Kind::StorageFailed,
-            StoreFailure::DiskFull => Kind::DiskFull,
+            // "Disk full" is told where nothing has been stored: here nobody knows, and room alone does not help.
+            StoreFailure::Disk | StoreFailure::DiskFull => Kind::StorageFailed,
             StoreFailure::Closed => Kind::NotReady,
         };
         Self::new(kind, failure.to_string()).retry_after(OPERATOR_RETRY)
@@ -148,6 +148,18 @@ impl IntoResponse for ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_that_was_full_in_time_is_told_from_one_that_filled_up_under_the_store() {
+        assert_eq!(ApiError::from(WriteError::DiskFull { reserve_bytes: 1 }).kind(), Kind::DiskFull);
+        for failed in [
+            ApiError::from(WriteError::Failed(StoreFailure::DiskFull)),
+            ApiError::from(ReadError::Failed(StoreFailure::DiskFull)),
+        ] {
+            assert_eq!(failed.kind(), Kind::StorageFailed, "a retry may find the write stored");
+            assert!(failed.problem.detail.contains("the disk filled up"), "{failed:?}");
+        }
+    }
 
     #[test]
     fn a_closed_store_leaves_the_outcome_of_a_write_open() {
