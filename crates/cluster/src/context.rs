@@ -180,7 +180,7 @@ impl Context {
                  them is stopped and this one restarted"
             );
         }
-        if self.projections.fence() != Some(Fence::NoMember) {
+        if !self.has_left.load(Ordering::Relaxed) {
             self.projections.set_fence(Some(Fence::Identity));
         }
     }

@@ -123,6 +123,11 @@ fn a_copy_that_takes_writes_is_a_member_or_none() {
         cluster.start(4);
         is_fenced(&cluster, 2);
         is_fenced(&cluster, 4);
+        for number in [2, 4] {
+            let leave = || cluster.client(number, BOUND).send("POST", "/cluster/leave", &[], &[]).unwrap();
+            let left = cluster.network.as_client(leave);
+            assert_eq!((left.status, left.problem()), (409, "member-connected".into()), "the other would be gone too");
+        }
         load.more([1, 3], 20);
         are_told(&cluster, &[2], &history);
     });

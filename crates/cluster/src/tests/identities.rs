@@ -5,6 +5,7 @@ use plimsoll_store::notes::Fence;
 
 use super::meeting::{is_connected, met};
 use super::*;
+use crate::leaving::LeaveError;
 use crate::status::NodeState;
 
 fn is_fenced(member: &Member) -> bool {
@@ -47,6 +48,44 @@ async fn a_copy_that_does_not_meet_its_original_is_turned_away() {
     let members = one.cluster.members();
     assert_eq!(members[0].member.peer, original.address, "the others stay with the original");
     for member in [one, original, copy] {
+        member.stop().await;
+    }
+}
+
+/// The other would be gone with it, and could never come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_shares_its_id_does_not_leave() {
+    let net = Net::default();
+    let (one, original, copy) = with_copy(&net).await;
+    let copy = net.start(copy).await;
+    until("both are fenced", || is_fenced(&original) && is_fenced(&copy)).await;
+    for member in [&original, &copy] {
+        let left = member.cluster.leave(Duration::from_millis(100)).await;
+        assert!(matches!(left, Err(LeaveError::SharedId)), "{left:?}");
+        assert!(is_fenced(member));
+    }
+    assert_eq!(one.cluster.size(), 2);
+    for member in [one, original, copy] {
+        member.stop().await;
+    }
+}
+
+/// It is seen only while the node waits until the other members have everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_shares_its_id_stops_leaving() {
+    let net = Net::default();
+    let (one, original, copy) = with_copy(&net).await;
+    one.stop().await;
+    until("it is seen to be gone", || !is_connected(&original, 1)).await;
+    let leaving = original.cluster.leave(Duration::from_secs(60));
+    let coming = async {
+        until("it leaves", || original.cluster.state() == NodeState::Leaving).await;
+        net.start(Spec { seeds: vec![address(2)], ..copy }).await
+    };
+    let (left, copy) = tokio::join!(leaving, coming);
+    assert!(matches!(left, Err(LeaveError::SharedId)), "{left:?}");
+    assert!(is_fenced(&original));
+    for member in [original, copy] {
         member.stop().await;
     }
 }
