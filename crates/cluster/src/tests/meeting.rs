@@ -159,6 +159,20 @@ async fn a_node_whose_clock_is_off_fences_itself_and_nobody_else() {
     }
 }
 
+/// Neither of two can tell whose clock is off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fact_from_the_future_is_told_as_one() {
+    let net = Net::default();
+    let one = net.start(Spec::new(1, "eu")).await;
+    let ahead = net.start(Spec { ahead_ms: 30_000, ..Spec::new(2, "us") }).await;
+    ahead.post("a", "t").await;
+    let trouble = || one.cluster.members().first().and_then(|member| member.trouble.clone()).unwrap_or_default();
+    until("it says why the fact is not taken over", || trouble().starts_with("the stamp lies ")).await;
+    for member in [one, ahead] {
+        member.stop().await;
+    }
+}
+
 /// Whatever the others stamp lies in its future then, and none of it is taken over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_is_set_back_is_found_while_writes_do_not_rest() {
