@@ -33,7 +33,8 @@ async fn with_copy(net: &Net) -> (Member, Member, Spec) {
     let one = net.start(Spec::new(1, "eu")).await;
     let original = net.start(Spec::new(2, "us")).await;
     until("they have met", || is_connected(&one, 2) && is_connected(&original, 1)).await;
-    let copy = Spec { identity: 2, seeds: vec![address(1)], ..Spec::new(3, "us") };
+    let known = RosterEntry { member: one.cluster.here().clone(), gone: false };
+    let copy = Spec { identity: 2, seeds: vec![address(1)], legacy: vec![known], ..Spec::new(3, "us") };
     (one, original, copy)
 }
 
@@ -45,6 +46,8 @@ async fn a_copy_that_does_not_meet_its_original_is_turned_away() {
     let copy = net.start(copy).await;
     until("both are fenced", || is_fenced(&original) && is_fenced(&copy)).await;
     assert!(!is_connected(&copy, 1), "who is connected to the original does not follow the copy too");
+    let trouble = "it refuses to talk: another node has this node's id: one data directory is a copy of the other";
+    until("it says why", || copy.cluster.members()[0].trouble.as_deref() == Some(trouble)).await;
     let members = one.cluster.members();
     assert_eq!(members[0].member.peer, original.address, "the others stay with the original");
     for member in [one, original, copy] {
