@@ -49,6 +49,7 @@ impl Outcome {
             status => match (status, answer.problem()) {
                 (504, problem) if problem == "under-replicated" => Self::Stands,
                 (500, _) => Self::Unknown,
+                // A disk that filled up while the store wrote is among the latter; 507 is told before anything is written.
                 (503, problem) if problem == "not-ready" || problem == "storage-failed" => Self::Unknown,
                 (status, problem) => Self::Refused { status, problem },
             },

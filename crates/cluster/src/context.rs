@@ -75,7 +75,7 @@ impl Context {
         }
     }
 
-    /// Whether to talk to who says this of itself, and in which version.
+    /// As [`Context::admit`], as far as it needs nobody to be asked.
     pub(crate) fn meet(&self, hello: &Hello) -> Result<u16, Refusal> {
         let here = self.roster.here();
         if hello.cluster != self.cluster {
@@ -170,16 +170,17 @@ impl Context {
         join_all(asking).await
     }
 
-    /// Two nodes with one identity stamp the same: neither may go on.
-    pub(crate) fn fence_identity(&self, other: &str) {
+    /// Two nodes with one identity stamp the same: neither may go on. `address` is the other's, or that of a peer which
+    /// has met it.
+    pub(crate) fn fence_identity(&self, address: &str) {
         if self.projections.fence() != Some(Fence::Identity) {
             tracing::error!(
-                other,
+                address,
                 "another node has this node's id: one data directory is a copy of the other; writes are refused until one of \
                  them is stopped and this one restarted"
             );
         }
-        if self.projections.fence() != Some(Fence::NoMember) {
+        if !self.has_left.load(Ordering::Relaxed) {
             self.projections.set_fence(Some(Fence::Identity));
         }
     }

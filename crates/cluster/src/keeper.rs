@@ -86,7 +86,7 @@ async fn knock(context: Arc<Context>, seed: String) {
         uncut(&context).await;
         match Link::make(&*context.connector, &context.security, &seed, PATIENCE, &context.hello()).await {
             Ok((_, hello)) => {
-                if accept(&context, hello).is_ok() {
+                if accept(&context, hello).await.is_ok() {
                     return;
                 }
                 sleep(REFUSED_PAUSE).await;
@@ -103,8 +103,8 @@ async fn knock(context: Arc<Context>, seed: String) {
 }
 
 /// Takes in what a peer says of itself.
-fn accept(context: &Context, hello: Hello) -> Result<NodeId, Refusal> {
-    context.meet(&hello)?;
+async fn accept(context: &Context, hello: Hello) -> Result<NodeId, Refusal> {
+    context.admit(&hello).await?;
     let (node, generation) = (hello.member.node, hello.member.generation);
     context.met(hello);
     // Where the membership has its hands full it meets the peer by what others say.
@@ -123,12 +123,16 @@ async fn keep_one(context: Arc<Context>, node: NodeId) {
         let Some((address, trip)) = known else { return };
         let patience = trip.map_or(PATIENCE, |trip| (trip * PATIENCE_TRIPS).clamp(PATIENCE_MIN, PATIENCE));
         let made = Link::make(&*context.connector, &context.security, &address, patience, &context.hello()).await;
-        let pause = match made.and_then(|(link, hello)| match accept(&context, hello) {
-            Ok(found) if found == node => Ok(link),
-            Ok(_) => Err(LinkError::AnotherNode),
-            Err(Refusal::Yourself) => Err(LinkError::AnotherNode),
-            Err(refusal) => Err(LinkError::Unwelcome(refusal)),
-        }) {
+        let accepted = match made {
+            Ok((link, hello)) => match accept(&context, hello).await {
+                Ok(found) if found == node => Ok(link),
+                Ok(_) => Err(LinkError::AnotherNode),
+                Err(Refusal::Yourself) => Err(LinkError::AnotherNode),
+                Err(refusal) => Err(LinkError::Unwelcome(refusal)),
+            },
+            Err(error) => Err(error),
+        };
+        let pause = match accepted {
             Ok(link) => {
                 context.counters.links_made.add(1);
                 tracing::info!(peer = %node, address, "connected to a peer");
@@ -207,6 +211,7 @@ async fn use_link(context: &Context, link: &Link, node: NodeId) -> LinkError {
         tokio::select! {
             biased;
             () = is_set(&mut cut) => return LinkError::Ended,
+            () = context.superseded(node, link.start().generation) => return LinkError::Superseded,
             parted = following => match parted {
                 // One of the two forgets at this moment, or is about to.
                 Parted::Link(LinkError::OtherHorizon | LinkError::Forgetting)
@@ -266,13 +271,19 @@ impl Away {
         }
         self.told = Some(told);
         match error {
+            // Where it was started again this moment, the later start is there in a moment.
+            LinkError::Unwelcome(Refusal::SameNode) => self.pause(),
             LinkError::AnotherNode | LinkError::Unwelcome(_) | LinkError::Refused(Refusal::Yourself) => TAKEN_PAUSE,
             LinkError::Refused(refusal) => {
                 self.refused(context, address, refusal);
                 REFUSED_PAUSE
             }
-            _ => (self.since.elapsed() / PAUSE_PART).clamp(PAUSE_MIN, PAUSE_MAX),
+            _ => self.pause(),
         }
+    }
+
+    fn pause(&self) -> Duration {
+        (self.since.elapsed() / PAUSE_PART).clamp(PAUSE_MIN, PAUSE_MAX)
     }
 
     fn refused(&self, context: &Context, address: &str, refusal: &Refusal) {

@@ -45,6 +45,12 @@ pub enum LeaveError {
          it leave by itself"
     )]
     Connected(NodeId),
+    /// Another node has its id, and would be gone with it. It goes on as before.
+    #[error(
+        "another node has this node's id: one data directory is a copy of the other, and if one left, both would be gone: stop \
+         the copy, restart the other, and let that one leave"
+    )]
+    SharedId,
     /// It cannot be written down.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -59,13 +65,21 @@ impl Cluster {
     pub async fn leave(&self, patience: Duration) -> Result<(), LeaveError> {
         let context = &self.context;
         let before = context.projections.fence();
+        if before == Some(Fence::Identity) {
+            return Err(LeaveError::SharedId);
+        }
         context.leaving.send_replace(true);
         context.projections.set_fence(Some(Fence::NoMember));
         // What was taken before the fence is in the store once this is, and so among what is fetched.
         keep(context).await?;
-        if self.size() > 1 && !self.is_fetched(patience).await {
+        let is_fetched = self.size() <= 1 || self.is_fetched(patience).await;
+        // A fence that was put up meanwhile stays.
+        if context.projections.fence() == Some(Fence::Identity) {
             context.leaving.send_replace(false);
-            // A fence that was put up meanwhile stays.
+            return Err(LeaveError::SharedId);
+        }
+        if !is_fetched {
+            context.leaving.send_replace(false);
             if context.projections.fence() == Some(Fence::NoMember) && !context.has_left.load(Ordering::Relaxed) {
                 context.projections.set_fence(before);
             }
@@ -88,7 +102,7 @@ impl Cluster {
     /// Has another member fetch all that is here: its own feed of this node need not have brought everything.
     async fn is_fetched(&self, patience: Duration) -> bool {
         let fetching = async {
-            loop {
+            while self.context.projections.fence() != Some(Fence::Identity) {
                 for (node, link) in links(&self.context) {
                     match self.context.projections.fingerprint() {
                         Ok(own) => match link.ask("fetch", encode_fingerprint(own), patience).await {

@@ -8,10 +8,10 @@
 //! - [`tls`] and [`security`]: certificates: whom a node believes, and how it shows who it is.
 //! - [`net`]: the seams to the network.
 //!
-//! Behind them: `keeper` makes connections (`link`) and `server` takes them; `roster` holds who the members are, and
-//! `membership` finds out who is alive; `plan` says who follows whose feed, `feed` tells one, `follow` takes it over;
-//! `anti_entropy` finds what no feed brings; `joining` says when a node has caught up. `retention` agrees on what to forget,
-//! `absence` tells who is not waited for, and `horizon` sees to it that nobody brings it back.
+//! Behind them: `keeper` makes connections (`link`) and `server` takes them; `identity` turns copies of nodes away; `roster`
+//! holds who the members are, and `membership` finds out who is alive; `plan` says who follows whose feed, `feed` tells one,
+//! `follow` takes it over; `anti_entropy` finds what no feed brings; `joining` says when a node has caught up. `retention`
+//! agrees on what to forget, `absence` tells who is not waited for, and `horizon` sees to it that nobody brings it back.
 
 mod absence;
 pub mod afresh;
@@ -23,6 +23,7 @@ mod counters;
 mod feed;
 mod follow;
 mod horizon;
+mod identity;
 mod joining;
 mod keeper;
 pub mod leaving;

@@ -22,6 +22,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::horizon;
+use crate::identity::Start;
 use crate::net::Connector;
 use crate::security::Security;
 
@@ -82,10 +83,12 @@ pub(crate) enum LinkError {
     Unexpected(&'static str),
     #[error("it ended the conversation")]
     Ended,
+    #[error("it was started again")]
+    Superseded,
 }
 
 /// A refusal of this node's own, for people.
-pub(crate) struct ToldOfIt<'a>(&'a Refusal);
+pub(crate) struct ToldOfIt<'a>(pub(crate) &'a Refusal);
 
 impl fmt::Display for ToldOfIt<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,7 +99,7 @@ impl fmt::Display for ToldOfIt<'_> {
             }
             Refusal::Yourself => formatter.write_str("it is this very node"),
             Refusal::SameNode => {
-                formatter.write_str("it has this node's id: one data directory is a copy of the other")
+                formatter.write_str("another node has its id: one data directory is a copy of the other")
             }
             Refusal::Gone => formatter.write_str("it left, or was forgotten"),
         }
@@ -104,7 +107,7 @@ impl fmt::Display for ToldOfIt<'_> {
 }
 
 /// A refusal, for people.
-pub(crate) struct Told<'a>(pub(crate) &'a Refusal);
+struct Told<'a>(&'a Refusal);
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,7 +118,7 @@ impl fmt::Display for Told<'_> {
             }
             Refusal::Yourself => formatter.write_str("it is this very node"),
             Refusal::SameNode => {
-                formatter.write_str("it has this node's id: one data directory is a copy of the other")
+                formatter.write_str("another node has this node's id: one data directory is a copy of the other")
             }
             Refusal::Gone => formatter.write_str(
                 "this node left, or was forgotten: it may only come back as a new one, with an empty data directory",
@@ -130,6 +133,7 @@ pub(crate) struct Link {
     requests: SendRequest<Body>,
     broken: Arc<AtomicBool>,
     version: u16,
+    start: Start,
     /// Of which horizon the asker is, where facts are asked for.
     horizon: Option<Horizon>,
 }
@@ -160,7 +164,8 @@ impl Link {
                 .await?;
             // It ends with the last handle to it, or with the peer; whoever asks then is told.
             tokio::spawn(async move { drop(connection.await) });
-            let mut link = Self { requests, broken: Arc::default(), version: 0, horizon: None };
+            let mut link =
+                Self { requests, broken: Arc::default(), version: 0, start: Start::default(), horizon: None };
             match link.ask_for("hello", encode_hello(hello), HELLO_TIME_MAX, decode_welcome).await? {
                 Welcome::Refused(refusal) => Err(LinkError::Refused(refusal)),
                 Welcome::Welcome { version, hello: theirs } => {
@@ -168,6 +173,7 @@ impl Link {
                         return Err(LinkError::Unexpected("a version of the conversation that is not common"));
                     }
                     link.version = version;
+                    link.start = Start::of(&theirs);
                     Ok((link, *theirs))
                 }
             }
@@ -178,6 +184,11 @@ impl Link {
     /// The version of the conversation.
     pub(crate) const fn version(&self) -> u16 {
         self.version
+    }
+
+    /// Which start of the peer is at the other end.
+    pub(crate) const fn start(&self) -> Start {
+        self.start
     }
 
     /// The same connection, on which only a peer of this horizon answers.

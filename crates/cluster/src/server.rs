@@ -1,7 +1,7 @@
 //! The peer port: who calls says hello first, and may then ask.
 
 use std::convert::Infallible;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
@@ -19,7 +19,7 @@ use plimsoll_wire::peer::v1::{
 };
 use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError, Frames};
 use plimsoll_wire::record::v1::StoredHorizon;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, SetOnce, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::anti_entropy;
@@ -27,7 +27,7 @@ use crate::context::Context;
 use crate::feed;
 use crate::horizon;
 use crate::keeper::is_set;
-use crate::link::{Body, CONNECTION_WINDOW, FrameReader, LinkError, ROOT, STREAM_WINDOW, Told, streamed, whole};
+use crate::link::{Body, CONNECTION_WINDOW, FrameReader, LinkError, ROOT, STREAM_WINDOW, ToldOfIt, streamed, whole};
 use crate::membership::Input;
 use crate::net::{Listener, Stream};
 use crate::repair;
@@ -75,9 +75,9 @@ pub(crate) async fn serve(context: Arc<Context>, mut listener: Box<dyn Listener>
     }
 }
 
-/// Who is at the other end, once it has said so.
+/// Who is at the other end, once it has said so: the node, its generation, and the version of the conversation.
 #[derive(Default)]
-struct Caller(OnceLock<(NodeId, u16)>);
+struct Caller(SetOnce<(NodeId, u64, u16)>);
 
 async fn connection(context: Arc<Context>, stream: Box<dyn Stream>) {
     let stream = match timeout(GREETING_TIME_MAX, context.security.accept(stream)).await {
@@ -104,17 +104,17 @@ async fn connection(context: Arc<Context>, stream: Box<dyn Stream>) {
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .serve_connection(TokioIo::new(stream), answering);
-    let greeted = async {
-        sleep(GREETING_TIME_MAX).await;
-        if caller.0.get().is_some() {
-            std::future::pending::<()>().await;
+    let over = async {
+        match timeout(GREETING_TIME_MAX, caller.0.wait()).await {
+            Ok((node, generation, _)) => context.superseded(*node, *generation).await,
+            Err(_) => context.counters.callers_refused.add(1),
         }
     };
     tokio::select! {
         served = serving => if let Err(error) = served {
             tracing::debug!(%error, "a connection to the peer port has ended");
         },
-        () = greeted => context.counters.callers_refused.add(1),
+        () = over => {}
     }
 }
 
@@ -151,13 +151,13 @@ async fn answer(context: Arc<Context>, caller: Arc<Caller>, request: Request<Inc
         ("feed" | "refs" | "fetch" | "differ" | "promise", Some(_)) if !is_ours => {
             Err(Refused::Status(StatusCode::PRECONDITION_FAILED))
         }
-        ("feed", Some((peer, version))) => follow(context, *peer, *version, body).await,
-        ("swim", Some((peer, _))) => swim(&context, *peer, body).await,
+        ("feed", Some((peer, _, version))) => follow(context, *peer, *version, body).await,
+        ("swim", Some((peer, ..))) => swim(&context, *peer, body).await,
         ("roster", Some(_)) => roster(&context, body).await,
         ("refs", Some(_)) => refs(&context, body).await,
         ("token", Some(_)) => token(&context, body).await,
-        ("fetch", Some((peer, _))) => fetch(&context, *peer, body).await,
-        ("horizon", Some((peer, _))) => standing(&context, *peer, body).await,
+        ("fetch", Some((peer, ..))) => fetch(&context, *peer, body).await,
+        ("horizon", Some((peer, ..))) => standing(&context, *peer, body).await,
         ("promise", Some(_)) => promise(&context, body).await,
         ("differ", Some(_)) => differ(&context, body).await,
         _ => Err(Refused::Status(StatusCode::NOT_FOUND)),
@@ -192,22 +192,22 @@ async fn frame_of(body: Incoming) -> Result<Vec<u8>, Refused> {
 
 async fn hello(context: &Context, caller: &Caller, body: Incoming) -> Result<Body, Refused> {
     let hello = decode_hello(&frame_of(body).await?)?;
-    let welcome = match context.meet(&hello) {
+    let welcome = match context.admit(&hello).await {
         Err(refusal) => {
             if refusal == Refusal::Yourself {
                 tracing::debug!("this node has called itself");
             } else {
                 context.counters.callers_refused.add(1);
                 let (peer, address) = (hello.member.node, &hello.member.peer);
-                tracing::warn!(%peer, address, "a caller was turned away: {}", Told(&refusal));
+                tracing::warn!(%peer, address, "a caller was turned away: {}", ToldOfIt(&refusal));
             }
             Welcome::Refused(refusal)
         }
         Ok(version) => {
-            let node = hello.member.node;
+            let (node, generation) = (hello.member.node, hello.member.generation);
             // Whoever says hello twice at once is served as who it was first.
-            let _ = caller.0.set((node, version));
-            let met = Input::Met { node, generation: hello.member.generation };
+            let _ = caller.0.set((node, generation, version));
+            let met = Input::Met { node, generation };
             context.met(hello);
             // Where the membership has its hands full it meets the peer by what others say.
             let _ = context.membership.try_send(met);

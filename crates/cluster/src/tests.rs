@@ -18,16 +18,18 @@ use plimsoll_store::projections::Projections;
 use plimsoll_store::writer::{Outcome, Post};
 use plimsoll_wire::peer::v1::{RosterEntry, SPOKEN, Versions};
 use tokio::io::DuplexStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::cluster::{Cluster, ClusterOptions, ClusterTasks};
 use crate::net::{Connecting, Connector, Listener, Network, Stream};
 use crate::security::Security;
 
-/// Pipes by address. What is cut cannot be connected.
+/// Pipes by address.
 #[derive(Clone, Default)]
 pub(crate) struct Net {
     listeners: Arc<Mutex<BTreeMap<String, mpsc::Sender<DuplexStream>>>>,
+    /// Of each address, how often the pipes to it were made to hang.
+    hung: Arc<Mutex<BTreeMap<String, watch::Sender<u64>>>>,
 }
 
 struct Handed(SocketAddr, mpsc::Receiver<DuplexStream>);
@@ -52,8 +54,18 @@ impl Connector for Net {
         Box::pin(async move {
             let listener = self.listeners.lock().unwrap().get(address).cloned();
             let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-            let (near, far) = tokio::io::duplex(64 << 10);
+            let (near, mut outgoing) = tokio::io::duplex(64 << 10);
+            let (mut incoming, far) = tokio::io::duplex(64 << 10);
             listener.ok_or_else(refused)?.send(far).await.map_err(|_| refused())?;
+            let mut hung = self.hung.lock().unwrap().entry(address.to_owned()).or_default().subscribe();
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ended = tokio::io::copy_bidirectional(&mut outgoing, &mut incoming) => return,
+                    _hung = hung.changed() => {}
+                }
+                // Nothing comes through any more, and nobody is told.
+                std::future::pending::<()>().await;
+            });
             Ok(Box::new(near) as Box<dyn Stream>)
         })
     }
@@ -74,6 +86,8 @@ pub(crate) struct Spec {
     pub(crate) number: u8,
     /// The node id its data directory has, if that is new.
     pub(crate) identity: u64,
+    /// What is drawn at its start.
+    pub(crate) seed: u64,
     pub(crate) region: &'static str,
     pub(crate) seeds: Vec<String>,
     pub(crate) cluster: &'static str,
@@ -90,6 +104,7 @@ impl Spec {
         Self {
             number,
             identity: number.into(),
+            seed: number.into(),
             region,
             seeds,
             cluster: "test",
@@ -154,9 +169,14 @@ impl Net {
             connector: Arc::new(self.clone()),
             security: Security::Plain,
         };
-        let started = Cluster::start(options, projections.clone(), network, clock, spec.number.into());
+        let started = Cluster::start(options, projections.clone(), network, clock, spec.seed);
         let (cluster, tasks) = started.await.unwrap();
         Member { cluster, projections, address, ahead_ms, tasks, writer }
+    }
+
+    /// Makes the connections that were made to an address hang, as they do to a machine that has lost its power.
+    pub(crate) fn hang(&self, address: &str) {
+        self.hung.lock().unwrap()[address].send_modify(|times| *times += 1);
     }
 
     /// Starts nodes in these regions, numbered from 1, each with those before it as seeds.
@@ -234,5 +254,6 @@ pub(crate) async fn converged(members: &[Member], facts: u64) {
 }
 
 mod forgetting;
+mod identities;
 mod meeting;
 mod spreading;

@@ -62,8 +62,9 @@ pub enum WriteError {
     /// A rule of the merge refuses it. Nothing was stored.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The token the emitter last saw lies in the future. Nothing was stored, no clock has moved.
-    #[error("committed_version lies {0}")]
+    /// The token the emitter last saw, or the stamp of a replica's fact, lies in the future. Nothing was stored, no clock has
+    /// moved.
+    #[error("the stamp lies {0}")]
     FromTheFuture(#[from] DriftExceeded),
     /// There is nothing to retire.
     #[error("the artifact is not projected here")]

@@ -71,7 +71,10 @@ impl From<WriteError> for ApiError {
         let detail = error.to_string();
         match error {
             WriteError::Refused(refusal) => refusal.into(),
-            WriteError::FromTheFuture(_) => Self::new(Kind::InvalidField, detail).in_field("committed_version"),
+            // What a client posts has no other stamp.
+            WriteError::FromTheFuture(drift) => {
+                Self::new(Kind::InvalidField, format!("committed_version lies {drift}")).in_field("committed_version")
+            }
             WriteError::NotProjected => Self::not_projected(),
             WriteError::QuotaExceeded { .. } => Self::new(Kind::QuotaExceeded, detail),
             WriteError::Overloaded { retry_after } => Self::new(Kind::Overloaded, detail).retry_after(retry_after),
@@ -111,8 +114,8 @@ impl From<Refusal> for ApiError {
 impl From<StoreFailure> for ApiError {
     fn from(failure: StoreFailure) -> Self {
         let kind = match failure {
-            StoreFailure::Disk => Kind::StorageFailed,
-            StoreFailure::DiskFull => Kind::DiskFull,
+            // "Disk full" is told where nothing has been stored: here nobody knows, and room alone does not help.
+            StoreFailure::Disk | StoreFailure::DiskFull => Kind::StorageFailed,
             StoreFailure::Closed => Kind::NotReady,
         };
         Self::new(kind, failure.to_string()).retry_after(OPERATOR_RETRY)
@@ -147,7 +150,29 @@ impl IntoResponse for ApiError {
 
 #[cfg(test)]
 mod tests {
+    use plimsoll_domain::clock::DriftExceeded;
+
     use super::*;
+
+    #[test]
+    fn a_token_from_the_future_is_named_as_its_field_is() {
+        let drift = DriftExceeded { ahead: Duration::from_secs(9), drift_max: Duration::from_millis(500) };
+        let problem = ApiError::from(WriteError::FromTheFuture(drift)).problem;
+        assert!(problem.detail.starts_with("committed_version lies "), "{problem:?}");
+        assert_eq!(problem.field.as_deref(), Some("committed_version"));
+    }
+
+    #[test]
+    fn a_disk_that_was_full_in_time_is_told_from_one_that_filled_up_under_the_store() {
+        assert_eq!(ApiError::from(WriteError::DiskFull { reserve_bytes: 1 }).kind(), Kind::DiskFull);
+        for failed in [
+            ApiError::from(WriteError::Failed(StoreFailure::DiskFull)),
+            ApiError::from(ReadError::Failed(StoreFailure::DiskFull)),
+        ] {
+            assert_eq!(failed.kind(), Kind::StorageFailed, "a retry may find the write stored");
+            assert!(failed.problem.detail.contains("the disk filled up"), "{failed:?}");
+        }
+    }
 
     #[test]
     fn a_closed_store_leaves_the_outcome_of_a_write_open() {

@@ -102,7 +102,8 @@ const LEAVING_TIME_MAX: Duration = Duration::from_secs(30);
 /// Leave the cluster
 ///
 /// For good: this node takes no writes any more, another member gets all that it has, and the others hear that it is gone.
-/// Then it can be stopped. It may come back only as a new node, with an empty data directory.
+/// Then it can be stopped. It may come back only as a new node, with an empty data directory. A node does not leave while it
+/// knows of another one with its id: that would be gone too.
 #[utoipa::path(
     post,
     path = "/cluster/leave",
@@ -151,7 +152,7 @@ fn failed(error: LeaveError) -> ApiError {
     match error {
         LeaveError::Unreplicated { .. } => ApiError::new(Kind::UnderReplicated, detail),
         LeaveError::NoSuchMember(_) => ApiError::new(Kind::NoSuchMember, detail),
-        LeaveError::Connected(_) => ApiError::new(Kind::MemberConnected, detail),
+        LeaveError::Connected(_) | LeaveError::SharedId => ApiError::new(Kind::MemberConnected, detail),
         LeaveError::Write(error) => error.into(),
     }
 }
