@@ -8,7 +8,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use plimsoll_domain::clock::{Clock, DriftExceeded};
 use plimsoll_domain::id::{ArtifactId, TenantId};
@@ -17,7 +16,7 @@ use plimsoll_domain::projection::{
     Transition, Verdict, judge,
 };
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
-use plimsoll_wire::record::v1::{self, StoredHorizon, StoredIdentity, StoredRemoval, StoredUsage};
+use plimsoll_wire::record::v1::{self, StoredIdentity, StoredRemoval, StoredUsage};
 use plimsoll_wire::record::v2::{self, StoredHead};
 
 use crate::conflicts::ConflictCounts;
@@ -25,6 +24,7 @@ use crate::engine::{Batch, Engine, EngineError, Table};
 use crate::error::{ReadError, WriteError};
 use crate::format::Format;
 use crate::heads::{self, Heads};
+use crate::horizons::Horizons;
 use crate::layout;
 use crate::options::Options;
 use crate::shared::{self, Changed, Changing};
@@ -61,8 +61,7 @@ pub(crate) struct State {
     /// `None` where the format is an old one, which is not written.
     tally: Option<Tally>,
     conflicts: Arc<ConflictCounts>,
-    pub(crate) horizon: StoredHorizon,
-    pub(crate) forgotten: Arc<AtomicU64>,
+    pub(crate) horizons: Horizons,
 }
 
 impl Door {
@@ -94,8 +93,7 @@ impl Door {
             fingerprint,
             tally,
             conflicts: Arc::default(),
-            horizon,
-            forgotten: Arc::default(),
+            horizons: Horizons::new(horizon),
         };
         Ok(Self { engine, state })
     }
@@ -111,13 +109,8 @@ impl Door {
     }
 
     /// How far the store is with forgetting.
-    pub(crate) const fn horizon(&self) -> StoredHorizon {
-        self.state.horizon
-    }
-
-    /// How many facts were forgotten since the store was opened.
-    pub(crate) fn forgotten(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.state.forgotten)
+    pub(crate) const fn horizons(&self) -> &Horizons {
+        &self.state.horizons
     }
 
     /// The engine behind the door.
@@ -284,6 +277,7 @@ impl Group<'_> {
         let removal = known.map(|known| self.staging.removal(known)).transpose()?;
         self.staging.put_refs(tenant, &artifact, &mut head.refs, &rows)?;
         // From here on nothing fails.
+        self.void_promise(&merged.fact);
         self.count_conflicts(merged.disputes.len(), usize::from(reuse.is_some()));
         self.keep_reuse(reuse.unwrap_or_default());
         let usage = self.remove(tenant, &mut head, usage, removal);

@@ -6,7 +6,8 @@
 //! is merged that comes from elsewhere, and none should be told ([`Projections::horizon`] is then `None`); clients' writes
 //! go on. A crash in between is made good by [`Projections::go_on_forgetting`].
 //!
-//! A promise may be repeated, and a later one takes the place of the one before.
+//! A promise may be repeated, and a later one takes the place of the one before. It is void once a fact from up to its moment
+//! is merged that it did not count. All of that is decided between writes: see [`crate::horizons`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,18 +15,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use plimsoll_domain::id::{ArtifactId, TenantId};
 use plimsoll_domain::projection::{Body, Fact, FactKey, Fingerprint, Horizon, forgotten};
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
-use plimsoll_wire::record::v1::{self, StoredFact, StoredHorizon};
+use plimsoll_wire::record::v1::{self, StoredFact};
 use thiserror::Error;
 use tokio::sync::{Mutex, watch};
 
-use crate::door::{Accepted, Group, token_of};
+use crate::door::{Group, token_of};
 use crate::engine::{Direction, KeyRange, Row, Table};
 use crate::error::{ReadError, WriteError};
+use crate::horizons::{Horizons, Step};
 use crate::layout;
 use crate::log;
 use crate::projections::Projections;
 use crate::staging::Known;
-use crate::writer::Work;
+use crate::writer::{Outcome, Work};
 
 /// Entries of the list that are written, or forgotten by, at a time.
 const LIST_ROWS_MAX: usize = 128;
@@ -33,7 +35,8 @@ const LIST_ROWS_MAX: usize = 128;
 /// Packs of the log that are read at a time: some thousand facts.
 const PACKS_MAX: usize = 64;
 
-/// Facts of one artifact that are forgotten at a time, oldest first, so that its tombstone goes last.
+/// Facts that are forgotten at a time: what clients wait for meanwhile. Those of an artifact go oldest first, so that its
+/// tombstone goes last.
 const FACTS_MAX: usize = 1_024;
 
 /// Entries of the list, by key of the artifact's head.
@@ -55,8 +58,14 @@ pub struct Promise {
 #[derive(Debug, Error)]
 pub enum ForgetError {
     /// It does not have what the other members had, so it cannot forget what they forget.
-    #[error("the store lacks some of what the others had before they forgot up to {}", .0.get())]
+    #[error("the store does not have what the others had before they forgot up to {}", .0.get())]
     Behind(UnixNanos),
+    /// It has not promised this, or its promise is void.
+    #[error("the store has not promised to forget up to {}", .0.get())]
+    Unpromised(UnixNanos),
+    /// It promises, or forgets, something else. Ask again later.
+    #[error("the store promises, or forgets, something else at this moment")]
+    Busy,
     /// It cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -68,38 +77,20 @@ pub enum ForgetError {
 /// How far the store is with forgetting, for those who wait for it.
 #[derive(Debug)]
 pub(crate) struct Forgetting {
-    stored: watch::Sender<StoredHorizon>,
+    reached: watch::Receiver<Option<Horizon>>,
     forgotten: Arc<AtomicU64>,
     /// One promises or forgets at a time.
     turn: Mutex<()>,
 }
 
 impl Forgetting {
-    pub(crate) fn new(stored: StoredHorizon, forgotten: Arc<AtomicU64>) -> Self {
-        Self { stored: watch::Sender::new(stored), forgotten, turn: Mutex::new(()) }
+    pub(crate) fn new(door: &Horizons) -> Self {
+        Self { reached: door.watch(), forgotten: Arc::clone(&door.forgotten), turn: Mutex::new(()) }
     }
 }
 
 impl Group<'_> {
-    /// Whether facts of a replica of this horizon may be merged now.
-    pub(crate) fn is_of_horizon(&self, horizon: Horizon) -> bool {
-        let StoredHorizon { reached, is_forgetting, .. } = self.state.horizon;
-        reached == horizon && !is_forgetting
-    }
-
-    pub(crate) fn set_horizon(&mut self, horizon: StoredHorizon) -> Vec<Result<Accepted, WriteError>> {
-        // To forget takes room before it gives any.
-        if horizon.is_forgetting
-            && let Err(error) = self.check_room()
-        {
-            return vec![Err(error)];
-        }
-        self.state.horizon = horizon;
-        self.staging.put(Table::Meta, layout::HORIZON.to_vec(), v1::encode_horizon(horizon));
-        Vec::new()
-    }
-
-    pub(crate) fn list(&mut self, rows: Listing) -> Vec<Result<Accepted, WriteError>> {
+    pub(crate) fn list(&mut self, rows: Listing) -> Vec<Outcome> {
         for (head, tombstone) in rows {
             match tombstone {
                 Some(tombstone) => self.staging.put(Table::Meta, layout::forget(&head), v1::encode_stamp(tombstone)),
@@ -109,45 +100,50 @@ impl Group<'_> {
         Vec::new()
     }
 
-    /// Forgets by these tombstones, and takes those off the list by which nothing more is to be forgotten.
-    pub(crate) fn forget_all(&mut self, rows: &Entries) -> Vec<Result<Accepted, WriteError>> {
-        let until = self.state.horizon.reached.until;
+    /// Forgets by these tombstones, up to the bound of a group, and takes those off the list by which nothing more is to be
+    /// forgotten.
+    pub(crate) fn forget_by(&mut self, rows: &Entries) -> Vec<Outcome> {
+        let until = self.state.horizons.until();
+        let mut room = FACTS_MAX;
         for (head, tombstone) in rows {
             let is_done = match layout::names_of_head(head) {
-                Some((tenant, artifact)) => self.forget(&tenant, &artifact, *tombstone, until),
+                Some((tenant, artifact)) => self.forget(&tenant, &artifact, *tombstone, until, &mut room),
                 None => Ok(true),
             };
             match is_done {
                 Ok(true) => self.staging.remove(Table::Meta, layout::forget(head)),
-                Ok(false) => {}
+                Ok(false) => break,
                 Err(error) => return vec![Err(error.into())],
             }
         }
         Vec::new()
     }
 
-    /// Forgets of an artifact. Returns whether that was all. What is taken out one by one is hidden by what goes after it,
-    /// so wherever this fails the artifact reads as before.
+    /// Forgets of an artifact, as long as there is room in the group. Returns whether that was all. What is taken out one by
+    /// one is hidden by what goes after it, so wherever this stops the artifact reads as before.
     fn forget(
         &mut self,
         tenant: &TenantId,
         artifact: &ArtifactId,
         tombstone: Timestamp,
         until: UnixNanos,
+        room: &mut usize,
     ) -> Result<bool, ReadError> {
         let head = self.head(tenant, artifact)?;
         let facts: Vec<Fact> = self.staging.facts_of(tenant, artifact, &head.history).collect::<Result<_, _>>()?;
         let count = forgotten(&facts, tombstone, until);
-        for fact in facts.iter().take(count.min(FACTS_MAX)) {
+        for fact in facts.iter().take(count.min(*room)) {
             self.forget_fact(tenant, fact)?;
         }
-        if count == facts.len() && count <= FACTS_MAX {
+        let is_all = count <= *room;
+        *room = room.saturating_sub(count);
+        if is_all && count == facts.len() {
             for (key, _) in self.staging.scan(Table::Meta, &layout::reuses(tenant, artifact))? {
                 self.staging.remove(Table::Meta, key);
             }
             self.drop_head(tenant, artifact);
         }
-        Ok(count <= FACTS_MAX)
+        Ok(is_all)
     }
 
     fn forget_fact(&mut self, tenant: &TenantId, fact: &Fact) -> Result<(), ReadError> {
@@ -169,7 +165,7 @@ impl Group<'_> {
         }
         let token = token_of(&head.projection, artifact);
         self.change(tenant, artifact.clone(), token, head);
-        self.state.forgotten.fetch_add(1, Ordering::Relaxed);
+        self.state.horizons.forgotten.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -178,14 +174,13 @@ impl Projections {
     /// The horizon of the facts here; `None` while some are being forgotten.
     #[must_use]
     pub fn horizon(&self) -> Option<Horizon> {
-        let StoredHorizon { reached, is_forgetting, .. } = *self.forgetting.stored.borrow();
-        (!is_forgetting).then_some(reached)
+        *self.forgetting.reached.borrow()
     }
 
-    /// Tells each time the horizon may be another, or has been left.
+    /// Tells each time the horizon is another, or has been left.
     #[must_use]
-    pub fn watch_horizon(&self) -> watch::Receiver<StoredHorizon> {
-        self.forgetting.stored.subscribe()
+    pub fn watch_horizon(&self) -> watch::Receiver<Option<Horizon>> {
+        self.forgetting.reached.clone()
     }
 
     /// How many facts were forgotten since the store was opened.
@@ -195,19 +190,17 @@ impl Projections {
     }
 
     /// Promises to forget by the tombstones from up to a moment, if the other members have what this store has from up to
-    /// then. Reads the whole log once.
+    /// then. Reads the whole log once. Does not wait for its turn.
     ///
     /// # Errors
-    /// [`ForgetError`], but not that it is behind.
+    /// [`ForgetError::Busy`], and where the store cannot be read or written.
     pub async fn promise(&self, until: UnixNanos) -> Result<Promise, ForgetError> {
-        let _turn = self.forgetting.turn.lock().await;
-        self.finish().await?;
+        let _turn = self.forgetting.turn.try_lock().map_err(|_| ForgetError::Busy)?;
         self.promise_now(until).await
     }
 
     async fn promise_now(&self, until: UnixNanos) -> Result<Promise, ForgetError> {
-        let before = *self.forgetting.stored.borrow();
-        self.set_horizon(StoredHorizon { promised: None, ..before }).await?;
+        self.step(Step::Promise(until), ForgetError::Busy).await?;
         let mut rows = self.listed(None)?;
         while let Some((last, _)) = rows.last().cloned() {
             self.ask_to(Work::List(rows.into_iter().map(|(head, _)| (head, None)).collect())).await?;
@@ -215,12 +208,12 @@ impl Projections {
         }
         let (facts, tombstones) = self.list_tombstones(until).await?;
         let horizon = Horizon { until, facts };
-        self.set_horizon(StoredHorizon { promised: Some(horizon), ..before }).await?;
+        self.step(Step::Promised(horizon), ForgetError::Busy).await?;
         Ok(Promise { horizon, tombstones })
     }
 
-    /// Lists the tombstones from up to a moment. Returns what there is from up to then, and how many they are. A fact that is
-    /// moved meanwhile is met twice, and then this is not what another member has.
+    /// Lists the tombstones from up to a moment. Returns what there is from up to then, and how many they are. Where facts
+    /// from up to then come or move meanwhile that is nothing exact, and the promise void.
     async fn list_tombstones(&self, until: UnixNanos) -> Result<(Fingerprint, u64), ForgetError> {
         let (mut facts, mut tombstones) = (Fingerprint::default(), 0);
         let mut after = None;
@@ -266,76 +259,79 @@ impl Projections {
         Ok((last, rows))
     }
 
-    /// Forgets up to a horizon that all members have agreed on: returns once that is done and on the disk. Where this store
-    /// has promised something else it promises this first.
+    /// Forgets up to a horizon that this store has promised, and all other members: returns once that is done and on the
+    /// disk.
     ///
     /// # Errors
-    /// [`ForgetError`].
+    /// [`ForgetError::Unpromised`], and where the store cannot be read or written.
     pub async fn forget(&self, horizon: Horizon) -> Result<(), ForgetError> {
         let _turn = self.forgetting.turn.lock().await;
+        self.forget_now(horizon).await
+    }
+
+    async fn forget_now(&self, horizon: Horizon) -> Result<(), ForgetError> {
+        self.step(Step::Begin(horizon), ForgetError::Unpromised(horizon.until)).await?;
+        self.finish().await
+    }
+
+    /// Comes to a horizon that others have come to: by the promise this store has made, or because it holds nothing from up
+    /// to then, or by promising what they had. Returns once that is done and on the disk.
+    ///
+    /// # Errors
+    /// [`ForgetError::Behind`]: it can do none of this. And where the store cannot be read or written.
+    pub async fn reach(&self, horizon: Horizon) -> Result<(), ForgetError> {
+        let _turn = self.forgetting.turn.lock().await;
         self.finish().await?;
-        let StoredHorizon { reached, promised, .. } = *self.forgetting.stored.borrow();
-        if reached == horizon {
-            return Ok(());
+        if let Some(own) = self.horizon().filter(|own| own.until >= horizon.until) {
+            return if own == horizon { Ok(()) } else { Err(ForgetError::Behind(horizon.until)) };
         }
-        let is_later = horizon.until > reached.until;
-        let is_promised =
-            promised == Some(horizon) || (is_later && self.promise_now(horizon.until).await?.horizon == horizon);
-        if !is_later || !is_promised {
+        match self.forget_now(horizon).await {
+            Err(ForgetError::Unpromised(_)) => {}
+            outcome => return outcome,
+        }
+        match self.step(Step::Adopt(horizon), ForgetError::Behind(horizon.until)).await {
+            Err(ForgetError::Behind(_)) => {}
+            outcome => return outcome,
+        }
+        if self.promise_now(horizon.until).await?.horizon != horizon {
             return Err(ForgetError::Behind(horizon.until));
         }
-        self.set_horizon(StoredHorizon { reached: horizon, is_forgetting: true, promised: None }).await?;
-        self.finish().await
+        self.forget_now(horizon).await
     }
 
     /// Goes on where a crash has ended [`Projections::forget`].
     ///
     /// # Errors
-    /// [`ForgetError`].
+    /// Where the store cannot be read or written.
     pub async fn go_on_forgetting(&self) -> Result<(), ForgetError> {
         let _turn = self.forgetting.turn.lock().await;
         self.finish().await
     }
 
-    /// Makes a horizon that of a store which holds nothing yet: what the others have forgotten it never had.
-    ///
-    /// # Errors
-    /// [`ForgetError::Behind`]: it holds something.
-    pub async fn adopt(&self, horizon: Horizon) -> Result<(), ForgetError> {
-        let _turn = self.forgetting.turn.lock().await;
-        if self.fingerprint()? != Fingerprint::default() {
-            return Err(ForgetError::Behind(horizon.until));
-        }
-        Ok(self.set_horizon(StoredHorizon { reached: horizon, is_forgetting: false, promised: None }).await?)
-    }
-
     /// Forgets by all that is on the list, if forgetting has begun.
     async fn finish(&self) -> Result<(), ForgetError> {
-        let StoredHorizon { reached, is_forgetting, .. } = *self.forgetting.stored.borrow();
-        if !is_forgetting {
+        if self.horizon().is_some() {
             return Ok(());
         }
+        // What was taken off the list is not gone over again.
+        let mut done = None;
         let mut rows = self.listed(None)?;
         while let Some((last, _)) = rows.last().cloned() {
             self.ask_to(Work::Forget(rows)).await?;
-            rows = self.listed(Some(&last))?;
-            if rows.is_empty() {
-                // An artifact with a long history stays on the list until all of it is gone.
-                rows = self.listed(None)?;
+            rows = self.listed(done.as_deref())?;
+            if rows.first().is_none_or(|(next, _)| *next > last) {
+                done = Some(last);
             }
         }
-        Ok(self.set_horizon(StoredHorizon { reached, is_forgetting: false, promised: None }).await?)
+        self.step(Step::End, ForgetError::Busy).await
     }
 
-    /// Readers are told that the store leaves its horizon before it does, and that it is at the next once it is.
-    async fn set_horizon(&self, horizon: StoredHorizon) -> Result<(), WriteError> {
-        let before = *self.forgetting.stored.borrow();
-        if horizon.is_forgetting {
-            self.forgetting.stored.send_replace(horizon);
+    /// Takes a step; where it is not the next, fails as told.
+    async fn step(&self, step: Step, out_of_place: ForgetError) -> Result<(), ForgetError> {
+        match self.ask_to(Work::Horizon(step)).await {
+            Err(WriteError::OtherHorizon) => Err(out_of_place),
+            outcome => Ok(outcome?),
         }
-        let outcome = self.ask_to(Work::Horizon(horizon)).await;
-        self.forgetting.stored.send_replace(if outcome.is_ok() { horizon } else { before });
-        outcome
     }
 
     /// The next entries of the list after one: what was taken off is not gone over again.

@@ -21,6 +21,7 @@ pub mod feed;
 pub mod forgetting;
 pub mod format;
 mod heads;
+mod horizons;
 mod layout;
 mod log;
 pub mod notes;

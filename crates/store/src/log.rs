@@ -80,6 +80,11 @@ impl Packing {
         (!fact.is_empty()).then_some(fact)
     }
 
+    /// The facts that are here.
+    pub(crate) fn facts(&self) -> impl Iterator<Item = &[u8]> {
+        self.facts.iter().map(Vec::as_slice).filter(|fact| !fact.is_empty())
+    }
+
     /// Removes the fact at a place, if it is here.
     pub(crate) fn remove(&mut self, place: Place) {
         if let Some(fact) = self.facts.get_mut(usize::from(place.offset)).filter(|_| self.first == place.pack()) {

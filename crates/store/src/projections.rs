@@ -89,7 +89,7 @@ impl Projections {
         let counted = door.shown();
         let shared = Arc::new(Shared::new(door.sequence(), options.cursor_cache_bytes, identity));
         let conflicts = door.conflicts();
-        let forgetting = Arc::new(Forgetting::new(door.horizon(), door.forgotten()));
+        let forgetting = Arc::new(Forgetting::new(door.horizons()));
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let writer = Writer::new(door, requests, Arc::clone(&shared), options);
         let queue_bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));

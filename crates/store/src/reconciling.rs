@@ -82,7 +82,7 @@ impl Projections {
             if looked_at % YIELD_ROWS == YIELD_ROWS - 1 {
                 tokio::task::yield_now().await;
             }
-            let (key, place, stored) = self.fact_of(row?)?;
+            let Some((key, place, stored)) = self.fact_of(row?)? else { continue };
             if !have.contains(&FactHash::of(&stored.tenant, &stored.fact).digest()) {
                 bytes += v1::encode_fact(&stored.tenant, &stored.fact).len();
                 if bytes > bytes_max && !page.items.is_empty() {
@@ -104,7 +104,8 @@ impl Projections {
     /// # Errors
     /// [`ReadError`].
     pub fn digests_in(&self, range: Range, after: Option<FactKey>, limit: usize) -> Result<Vec<u64>, ReadError> {
-        let facts = self.identities(range, after).take(limit).map(|row| self.fact_of(row?));
+        let facts =
+            self.identities(range, after).map(|row| self.fact_of(row?)).filter_map(Result::transpose).take(limit);
         facts.map(|fact| fact.map(|(_, _, stored)| FactHash::of(&stored.tenant, &stored.fact).digest())).collect()
     }
 
@@ -125,17 +126,17 @@ impl Projections {
         rows.into_iter().flatten().map(|row| Ok(row?))
     }
 
-    /// The fact an identity leads to. It is looked for again where it moved in between: a joined fact stands anew at the
-    /// end of the log. The same place twice is damage.
-    fn fact_of(&self, (key, value): Row) -> Result<(FactKey, Place, StoredFact), ReadError> {
+    /// The fact an identity leads to; `None` where it was forgotten in between. It is looked for again where it moved in
+    /// between: a joined fact stands anew at the end of the log. The same place twice is damage.
+    fn fact_of(&self, (key, value): Row) -> Result<Option<(FactKey, Place, StoredFact)>, ReadError> {
         let mut place = v2::decode_place(&value)?;
         let dangling = |place: Place| ReadError::Dangling { sequence: place.sequence };
         for _ in 0..TORN_READS_MAX {
             if let Some(stored) = self.fact_at(place)? {
                 let found = FactKey::of(&stored.tenant, &stored.fact);
-                return if found.bytes()[..] == key { Ok((found, place, stored)) } else { Err(dangling(place)) };
+                return if found.bytes()[..] == key { Ok(Some((found, place, stored))) } else { Err(dangling(place)) };
             }
-            let value = self.engine.get(Table::Identity, &key)?.ok_or(dangling(place))?;
+            let Some(value) = self.engine.get(Table::Identity, &key)? else { return Ok(None) };
             let moved = v2::decode_place(&value)?;
             if moved == place {
                 return Err(dangling(place));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use plimsoll_domain::id::{ArtifactId, TenantId, TransitionId};
 use plimsoll_domain::projection::{Body, Fact, FactKey, RefKey, RefRows, RefState, Transition};
-use plimsoll_domain::timestamp::Timestamp;
+use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use plimsoll_wire::record::v1::{self, StoredFact};
 use plimsoll_wire::record::v2::{self, Place, StoredHistory, StoredRefs};
 
@@ -95,6 +95,29 @@ impl<'a> Staging<'a> {
             }
         }
         Ok(rows)
+    }
+
+    /// Whether there is a fact from up to a moment. One that is being removed may be met too.
+    pub(crate) fn has_facts_up_to(&self, until: UnixNanos) -> Result<bool, ReadError> {
+        let is_old = |record: &[u8]| Ok::<_, ReadError>(v1::decode_fact_stamps(record)?.0.time <= until);
+        let all = || KeyRange::prefix(&[]);
+        let stored = self.engine.scan(Table::Log, all(), Direction::Forward).map(|row| Ok::<_, ReadError>(row?));
+        let staged = self.batch.range(Table::Log, all());
+        let staged = staged.filter_map(|(key, pack)| Some(Ok((key.to_vec(), pack?.to_vec()))));
+        for row in stored.chain(staged) {
+            let (key, pack) = row?;
+            for (_, record) in log::facts_of(&key, &pack)? {
+                if is_old(record)? {
+                    return Ok(true);
+                }
+            }
+        }
+        for record in self.packing.facts() {
+            if is_old(record)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The fact at a place of the log that something points to.

@@ -21,7 +21,7 @@ use std::time::Duration;
 use plimsoll_domain::id::{ArtifactId, TenantId};
 use plimsoll_domain::projection::{Expectation, Horizon, Submission, Transition};
 use plimsoll_domain::timestamp::UnixNanos;
-use plimsoll_wire::record::v1::{StoredFact, StoredHorizon};
+use plimsoll_wire::record::v1::StoredFact;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -29,6 +29,7 @@ use crate::door::{Accepted, Door, Group, Room};
 use crate::engine::{Engine, EngineError, Table};
 use crate::error::{StoreFailure, WriteError};
 use crate::forgetting::{Entries, Listing};
+use crate::horizons::Step;
 use crate::options::{FreeBytes, Options};
 use crate::receiving::Delivery;
 use crate::shared::{Changed, Shared};
@@ -104,8 +105,8 @@ pub(crate) enum Work {
     Note(Vec<u8>, Vec<u8>),
     /// Facts that were missing here, of a replica of this horizon.
     Absorb(Horizon, Vec<StoredFact>),
-    /// How far the store is with forgetting.
-    Horizon(StoredHorizon),
+    /// A step on the way to a horizon.
+    Horizon(Step),
     /// Tombstones to put on the list of those to forget by, or to take off it, by key of the artifact's head.
     List(Listing),
     /// Those of the list to forget by now.
@@ -169,7 +170,7 @@ impl Work {
             Self::Retire(..) => RETIREMENT_WEIGHT,
             Self::Note(..) | Self::Horizon(_) => 1,
             Self::List(rows) => rows.len(),
-            Self::Forget(rows) => rows.len() * RETIREMENT_WEIGHT / 8,
+            Self::Forget(_) => GROUP_WRITES_MAX,
             Self::Receive(_) | Self::Absorb(..) => {
                 let tombstones = self.facts().filter(|stored| stored.fact.transition().is_none());
                 self.writes() + tombstones.count() * RETIREMENT_WEIGHT + self.bytes() / POST_BYTES_USUAL
@@ -372,9 +373,9 @@ impl Decided {
                 Vec::new()
             }
             Work::Absorb(horizon, facts) => group.absorb(horizon, &facts),
-            Work::Horizon(horizon) => group.set_horizon(horizon),
+            Work::Horizon(step) => group.step(step),
             Work::List(rows) => group.list(rows),
-            Work::Forget(rows) => group.forget_all(&rows),
+            Work::Forget(rows) => group.forget_by(&rows),
         };
         Self { reply, outcomes, _room: room }
     }

@@ -1,11 +1,13 @@
 //! What a store lets go, and what it keeps.
 
-use plimsoll_domain::projection::{Body, Fact, Fingerprint, Transition};
+use plimsoll_domain::projection::{Body, Fact, Transition};
 use plimsoll_domain::timestamp::Timestamp;
 use plimsoll_wire::record::v1::StoredFact;
 
 use super::*;
 use crate::forgetting::ForgetError;
+use crate::horizons::Step;
+use crate::writer::Work;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -59,32 +61,31 @@ async fn furnish(store: &Fixture) -> UnixNanos {
 
 #[tokio::test]
 async fn what_was_retired_by_then_is_forgotten_and_everything_else_reads_as_before() {
-    for engine in [Memory::new(), Memory::new()] {
-        let store = Fixture::on(Arc::new(engine.clone()));
-        let until = furnish(&store).await;
-        let tokens = (store.token("lives").await, store.token("back").await);
-        assert_eq!(store.projections.promise(until).await.unwrap().tombstones, 2);
-        assert_eq!(store.facts_here(), 10, "a promise changes nothing");
-        store.forget(until).await;
-        // What is left: two that live, and a transition and a tombstone of the one that went late.
-        assert_eq!((store.facts_here(), store.projections.forgotten()), (4, 6));
-        assert_eq!(store.projections.usage(&store.tenant).unwrap().facts, 4);
-        assert_eq!((store.token("lives").await, store.token("back").await), tokens);
-        assert_eq!(store.token("old").await, None);
-        let history = store.projections.history(&store.tenant, &artifact("back"), None, 9).await.unwrap().unwrap();
-        assert_eq!(history.items.len(), 1);
-        assert_eq!(store.projections.summary().unwrap().root(), store.projections.fingerprint().unwrap());
-        store.close();
-        engine.crash();
-        let store = Fixture::on(Arc::new(engine));
-        until_counted(&store).await;
-        let counted = store.projections.summary().unwrap();
-        assert!(!counted.was_wrong() && counted.root() == store.projections.fingerprint().unwrap());
-        drop(counted);
-        assert_eq!(store.projections.horizon().unwrap().until, until);
-        assert!(!store.accept(draft("old", "old-1", "new")).await.repeated, "its id is free again");
-        store.close();
-    }
+    let engine = Memory::new();
+    let store = Fixture::on(Arc::new(engine.clone()));
+    let until = furnish(&store).await;
+    let tokens = (store.token("lives").await, store.token("back").await);
+    assert_eq!(store.projections.promise(until).await.unwrap().tombstones, 2);
+    assert_eq!(store.facts_here(), 10, "a promise changes nothing");
+    store.forget(until).await;
+    // What is left: two that live, and a transition and a tombstone of the one that went late.
+    assert_eq!((store.facts_here(), store.projections.forgotten()), (4, 6));
+    assert_eq!(store.projections.usage(&store.tenant).unwrap().facts, 4);
+    assert_eq!((store.token("lives").await, store.token("back").await), tokens);
+    assert_eq!(store.token("old").await, None);
+    let history = store.projections.history(&store.tenant, &artifact("back"), None, 9).await.unwrap().unwrap();
+    assert_eq!(history.items.len(), 1);
+    assert_eq!(store.projections.summary().unwrap().root(), store.projections.fingerprint().unwrap());
+    store.close();
+    engine.crash();
+    let store = Fixture::on(Arc::new(engine));
+    until_counted(&store).await;
+    let counted = store.projections.summary().unwrap();
+    assert!(!counted.was_wrong() && counted.root() == store.projections.fingerprint().unwrap());
+    drop(counted);
+    assert_eq!(store.projections.horizon().unwrap().until, until);
+    assert!(!store.accept(draft("old", "old-1", "new")).await.repeated, "its id is free again");
+    store.close();
 }
 
 async fn until_counted(store: &Fixture) {
@@ -101,6 +102,7 @@ async fn what_a_checkpoint_holds_is_forgotten_too() {
     let until = furnish(&store).await;
     store.close();
     let store = Fixture::on(Arc::new(engine.clone()));
+    store.pass(5);
     store.forget(until).await;
     let left = store.projections.fingerprint().unwrap();
     drop(store);
@@ -111,59 +113,96 @@ async fn what_a_checkpoint_holds_is_forgotten_too() {
     store.close();
 }
 
+/// Promises and forgets, on a disk of which one sync fails; then the power goes. Returns whether it was done, and the store
+/// over what is left.
+async fn cut_short(disk: &Memory, until: UnixNanos, fails_at: u64, kept: usize) -> (bool, Fixture) {
+    let syncs = AtomicU64::new(0);
+    let failing = disk.clone();
+    let on_sync = move || {
+        if syncs.fetch_add(1, Ordering::SeqCst) + 1 == fails_at {
+            failing.fail_next_sync();
+        }
+    };
+    let engine = Hooked { disk: disk.clone(), on_read: Box::new(|| Ok(())), on_sync: Box::new(on_sync) };
+    let store = Fixture::on(Arc::new(engine));
+    store.pass(5);
+    let outcome = match store.projections.promise(until).await {
+        Ok(promise) => store.projections.forget(promise.horizon).await,
+        Err(error) => Err(error),
+    };
+    store.close();
+    disk.crash_keeping(kept);
+    let store = Fixture::on(Arc::new(disk.clone()));
+    store.pass(5);
+    (outcome.is_ok(), store)
+}
+
 /// Whichever sync fails, and however much of what was not synced is there after the restart.
 #[tokio::test]
 async fn a_crash_in_between_is_made_good() {
-    for (fails_at, kept) in (1..20_u64).flat_map(|at| [(at, 0), (at, 1), (at, 9)]) {
-        let disk = Memory::new();
-        let store = Fixture::on(Arc::new(disk.clone()));
-        let until = furnish(&store).await;
-        let tokens = (store.token("lives").await, store.token("back").await, store.token("late").await);
-        store.close();
-        let syncs = AtomicU64::new(0);
-        let failing = disk.clone();
-        let on_sync = move || {
-            if syncs.fetch_add(1, Ordering::SeqCst) + 1 == fails_at {
-                failing.fail_next_sync();
+    let (mut before, mut within) = (0, 0);
+    for fails_at in 1.. {
+        let mut is_over = true;
+        for kept in [0, 1, 9] {
+            let disk = Memory::new();
+            let store = Fixture::on(Arc::new(disk.clone()));
+            let until = furnish(&store).await;
+            let tokens = (store.token("lives").await, store.token("back").await, store.token("late").await);
+            store.close();
+            let (was_done, store) = cut_short(&disk, until, fails_at, kept).await;
+            is_over &= was_done;
+            let found = store.projections.horizon();
+            store.projections.go_on_forgetting().await.unwrap();
+            let reached = store.projections.horizon().unwrap().until;
+            let case = format!("at sync {fails_at}, {kept} kept: {found:?}");
+            if found == Some(Horizon::default()) {
+                before += 1;
+                assert!(!was_done && store.facts_here() == 10, "{case}");
+                store.forget(until).await;
+            } else {
+                within += usize::from(found.is_none());
+                assert_eq!(reached, until, "{case}");
             }
-        };
-        let engine = Hooked { disk: disk.clone(), on_read: Box::new(|| Ok(())), on_sync: Box::new(on_sync) };
-        let store = Fixture::on(Arc::new(engine));
-        let outcome = match store.projections.promise(until).await {
-            Ok(promise) => store.projections.forget(promise.horizon).await,
-            Err(error) => Err(error),
-        };
-        let is_over = outcome.is_ok();
-        store.close();
-        disk.crash_keeping(kept);
-        let store = Fixture::on(Arc::new(disk));
-        let is_within = store.projections.horizon().is_none();
-        store.projections.go_on_forgetting().await.unwrap();
-        let reached = store.projections.horizon().unwrap().until;
-        assert!(reached == until || !(is_within || is_over), "at sync {fails_at}, {kept} kept");
-        store.forget(UnixNanos::new(until.get() + u64::from(reached == until))).await;
-        assert_eq!(store.facts_here(), 4, "at sync {fails_at}, {kept} kept");
-        assert_eq!((store.token("lives").await, store.token("back").await, store.token("late").await), tokens);
-        until_counted(&store).await;
-        assert_eq!(store.projections.summary().unwrap().root(), store.projections.fingerprint().unwrap());
-        store.close();
-        if is_over && fails_at > 12 {
+            assert_eq!(store.facts_here(), 4, "{case}");
+            assert_eq!((store.token("lives").await, store.token("back").await, store.token("late").await), tokens);
+            until_counted(&store).await;
+            assert_eq!(store.projections.summary().unwrap().root(), store.projections.fingerprint().unwrap());
+            store.close();
+        }
+        if is_over {
             break;
         }
     }
+    assert!(before > 3 && within > 3, "{before} had not begun, {within} were in between");
 }
 
+/// The bound of a group cuts a long history into pieces. Wherever the power goes, the artifact is not seen again.
 #[tokio::test]
 async fn a_long_history_goes_bit_by_bit_and_its_tombstone_last() {
-    let store = Fixture::memory();
-    for at in 0..2_500 {
-        store.accept(draft("long", &format!("t-{at}"), "new")).await;
+    let mut in_between = 0;
+    for fails_at in 1.. {
+        let disk = Memory::new();
+        let store = Fixture::on(Arc::new(disk.clone()));
+        for at in 0..2_500 {
+            store.accept(draft("long", &format!("t-{at}"), "new")).await;
+        }
+        store.accept(draft("next", "n-1", "new")).await;
+        store.retire("long").await;
+        store.retire("next").await;
+        store.pass(1);
+        let until = store.moment();
+        store.close();
+        let (was_done, store) = cut_short(&disk, until, fails_at, 0).await;
+        assert_eq!(store.token("long").await, None, "at sync {fails_at}");
+        in_between += usize::from((2..2_503).contains(&store.facts_here()) && store.projections.horizon().is_none());
+        store.projections.go_on_forgetting().await.unwrap();
+        assert!(!was_done || store.facts_here() == 0);
+        store.close();
+        if was_done {
+            break;
+        }
     }
-    store.retire("long").await;
-    store.pass(1);
-    store.forget(store.moment()).await;
-    assert_eq!(store.facts_here(), 0);
-    store.close();
+    assert!(in_between >= 2, "it went in {in_between} pieces");
 }
 
 /// A tombstone that has come since the promise took the place of the one to forget by: what that one hid goes all the same,
@@ -213,35 +252,108 @@ async fn facts_of_another_horizon_are_not_merged() {
     store.close();
 }
 
-#[tokio::test]
-async fn a_store_that_lacks_something_does_not_forget_and_an_empty_one_need_not() {
+/// One store that has retired something, and what all would have to have; the others begin with nothing.
+async fn ahead() -> (Fixture, Horizon) {
     let store = Fixture::memory();
     store.accept(draft("a", "t-1", "old")).await;
     store.retire("a").await;
     store.pass(1);
-    let promise = store.projections.promise(store.moment()).await.unwrap();
-    let lacking = Fixture::named(Arc::new(Memory::new()), 8, |_| {});
-    lacking.projections.adopt(promise.horizon).await.unwrap();
-    assert_eq!(lacking.projections.horizon(), Some(promise.horizon));
-    assert_eq!(lacking.projections.fingerprint().unwrap(), Fingerprint::default());
+    let horizon = store.projections.promise(store.moment()).await.unwrap().horizon;
+    store.projections.forget(horizon).await.unwrap();
+    (store, horizon)
+}
+
+#[tokio::test]
+async fn a_store_that_lacks_something_does_not_forget() {
+    let (store, horizon) = ahead().await;
     let behind = Fixture::named(Arc::new(Memory::new()), 9, |_| {});
+    behind.pass(1);
     behind.accept(draft("a", "t-1", "old")).await;
-    let refused = behind.projections.forget(promise.horizon).await;
+    behind.pass(1);
+    let refused = behind.projections.reach(horizon).await;
     assert!(matches!(refused, Err(ForgetError::Behind(_))), "{refused:?}");
-    let refused = behind.projections.adopt(promise.horizon).await;
+    assert_eq!((behind.facts_here(), behind.projections.horizon()), (1, Some(Horizon::default())));
+    [store, behind].into_iter().for_each(Fixture::close);
+}
+
+/// What a new node took before it met anybody is from after the horizon. It stays.
+#[tokio::test]
+async fn a_new_store_is_of_the_others_horizon_with_all_it_has_taken() {
+    let (store, horizon) = ahead().await;
+    let fresh = Fixture::named(Arc::new(Memory::new()), 8, |_| {});
+    fresh.pass(2);
+    fresh.accept(draft("a", "t-9", "new")).await;
+    fresh.projections.reach(horizon).await.unwrap();
+    assert_eq!((fresh.facts_here(), fresh.projections.horizon()), (1, Some(horizon)));
+    let earlier = Horizon { until: UnixNanos::new(horizon.until.get() - 1), ..Horizon::default() };
+    let refused = fresh.projections.reach(earlier).await;
     assert!(matches!(refused, Err(ForgetError::Behind(_))), "{refused:?}");
-    assert_eq!(behind.facts_here(), 1);
-    [store, lacking, behind].into_iter().for_each(Fixture::close);
+    assert_eq!(fresh.projections.horizon(), Some(horizon), "it does not go back");
+    [store, fresh].into_iter().for_each(Fixture::close);
+}
+
+/// A clock that is behind, though by less than clocks may be, must not stamp what is older than the horizon.
+#[tokio::test]
+async fn whatever_comes_later_is_stamped_later() {
+    let store = Fixture::memory();
+    store.accept(draft("a", "t-1", "old")).await;
+    store.retire("a").await;
+    let until = UnixNanos::new(store.moment().get() + SECOND / 4);
+    let promise = store.projections.promise(until).await.unwrap();
+    let token = store.accept(draft("b", "t-2", "new")).await.token;
+    assert!(token.stamp.time > until);
+    store.projections.forget(promise.horizon).await.unwrap();
+    let far = UnixNanos::new(store.moment().get() + 2 * SECOND);
+    let refused = store.projections.promise(far).await;
+    assert!(matches!(refused, Err(ForgetError::Write(WriteError::FromTheFuture(_)))), "{refused:?}");
+    store.close();
+}
+
+/// Only who was left out can bring such a fact. A store that has it cannot say it forgets the same as the others.
+#[tokio::test]
+async fn an_older_fact_that_was_not_counted_makes_a_promise_void() {
+    let store = Fixture::memory();
+    store.accept(draft("a", "t-1", "old")).await;
+    store.retire("a").await;
+    store.pass(1);
+    let until = store.moment();
+    let horizon = store.projections.promise(until).await.unwrap().horizon;
+    let absorb = |fact| store.projections.absorb(Horizon::default(), vec![fact]);
+    absorb(fact_at("newer", until.get() + 1)).await.unwrap().remove(0).unwrap();
+    absorb(fact_at("older", until.get())).await.unwrap().remove(0).unwrap();
+    let refused = store.projections.forget(horizon).await;
+    assert!(matches!(refused, Err(ForgetError::Unpromised(_))), "{refused:?}");
+    let refused = store.projections.reach(horizon).await;
+    assert!(matches!(refused, Err(ForgetError::Behind(_))), "{refused:?}");
+    // The same while it is being made.
+    let step = |step| store.projections.ask_to(Work::Horizon(step));
+    step(Step::Promise(until)).await.unwrap();
+    absorb(fact_at("oldest", START)).await.unwrap().remove(0).unwrap();
+    let made = step(Step::Promised(Horizon { until, ..Horizon::default() })).await;
+    assert!(matches!(made, Err(WriteError::OtherHorizon)), "{made:?}");
+    assert!(step(Step::End).await.is_err(), "nothing is being forgotten");
+    store.close();
+}
+
+#[tokio::test]
+async fn nothing_is_promised_while_another_promise_is_made() {
+    let store = Fixture::memory();
+    let (one, other) =
+        tokio::join!(store.projections.promise(store.moment()), store.projections.promise(store.moment()));
+    assert!(one.is_ok() && matches!(other, Err(ForgetError::Busy)), "{other:?}");
+    store.close();
 }
 
 #[tokio::test]
 async fn a_full_disk_does_not_forget_and_goes_on() {
     let store = Fixture::memory();
     let until = furnish(&store).await;
+    let promise = store.projections.promise(until).await.unwrap();
     store.free.store(0, Ordering::SeqCst);
     store.pass(1);
-    let promise = store.projections.promise(until).await.unwrap();
     let refused = store.projections.forget(promise.horizon).await;
+    assert!(matches!(refused, Err(ForgetError::Write(WriteError::DiskFull { .. }))), "{refused:?}");
+    let refused = store.projections.promise(until).await;
     assert!(matches!(refused, Err(ForgetError::Write(WriteError::DiskFull { .. }))), "{refused:?}");
     assert_eq!(store.projections.horizon(), Some(Horizon::default()), "it is not left half-way");
     store.free.store(u64::MAX, Ordering::SeqCst);
