@@ -27,7 +27,7 @@ pub use explain::{DecidedRef, Decider, Explanation, Why, explain};
 pub use fact::{Body, Fact, Joined};
 pub use fingerprint::{FactHash, Fingerprint};
 pub use fold::{Merge, Merged, Projection, Winner};
-pub use horizon::{Horizon, forgotten};
+pub use horizon::{Ahead, Horizon, ahead, forgotten};
 pub use key::FactKey;
 pub use refs::{RefKey, RefRows, RefState, RefsDigest, Resolution};
 pub use submit::{Expectation, Refusal, Verdict, judge};

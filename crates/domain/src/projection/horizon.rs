@@ -19,6 +19,28 @@ pub struct Horizon {
     pub facts: Fingerprint,
 }
 
+/// A horizon that others have come to, and a replica has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ahead {
+    /// The latest of them.
+    pub horizon: Horizon,
+    /// Whether most of the other members are further than the replica. Whoever cannot follow those is the one who was away;
+    /// whoever cannot follow a few may be right.
+    pub is_of_most: bool,
+}
+
+/// Who is ahead of a replica of a horizon, by what is known of each of the other members; `None` where nobody is.
+pub fn ahead(own: Horizon, others: impl IntoIterator<Item = Option<Horizon>>) -> Option<Ahead> {
+    let (mut all, mut further, mut latest) = (0_usize, 0_usize, own);
+    for other in others {
+        all += 1;
+        let Some(other) = other.filter(|other| other.until > own.until) else { continue };
+        further += 1;
+        latest = if other.until > latest.until { other } else { latest };
+    }
+    (further > 0).then_some(Ahead { horizon: latest, is_of_most: further * 2 > all })
+}
+
 /// How many facts of an artifact are forgotten as of `until`, by its tombstone from up to then. They are given by effective
 /// stamp, and the forgotten ones are the first.
 ///
@@ -66,8 +88,23 @@ mod laws {
             to: usize,
             picks: Vec<Index>,
         },
-        /// Whether all have the same up to some time ago is asked of all; if so there is a new horizon.
+        /// One begins to ask whether all have the same up to some time ago.
+        Ask {
+            node: usize,
+            ago: u64,
+        },
+        /// Another promises that, unless it holds a promise to somebody else.
+        Promise {
+            to: usize,
+            node: usize,
+        },
+        /// Who has asked decides. If all have promised the same there is a new horizon.
+        Decide {
+            node: usize,
+        },
+        /// All of that at once.
         Agree {
+            node: usize,
             ago: u64,
         },
         /// One takes over the latest horizon.
@@ -85,11 +122,14 @@ mod laws {
             3 => node().prop_map(|node| Step::Retire { node }),
             8 => (node(), node(), prop::collection::vec(any::<Index>(), 1..12))
                 .prop_map(|(from, to, picks)| Step::Tell { from, to, picks }),
-            4 => (0..30_u64).prop_map(|ago| Step::Agree { ago }),
+            4 => (node(), 0..30_u64).prop_map(|(node, ago)| Step::Ask { node, ago }),
+            8 => (node(), node()).prop_map(|(to, node)| Step::Promise { to, node }),
+            4 => node().prop_map(|node| Step::Decide { node }),
+            4 => (node(), 0..30_u64).prop_map(|(node, ago)| Step::Agree { node, ago }),
             4 => node().prop_map(|node| Step::Forget { node }),
             2 => Just(Step::Meet),
         ];
-        prop::collection::vec(step, 1..120)
+        prop::collection::vec(step, 1..200)
     }
 
     fn artifact() -> ArtifactId {
@@ -110,6 +150,8 @@ mod laws {
         horizon: Horizon,
         /// What it was asked for last, and its tombstone from up to then.
         promise: (Horizon, Option<Timestamp>),
+        /// Who has asked.
+        held_by: Option<usize>,
         /// The greatest tombstone it ever had.
         buried: Option<Timestamp>,
     }
@@ -154,7 +196,8 @@ mod laws {
             if self.horizon == horizon {
                 return;
             }
-            let (promised, tombstone) = self.promise;
+            self.held_by = None;
+            let (promised, tombstone) = std::mem::take(&mut self.promise);
             assert_eq!(promised, horizon);
             if let Some(tombstone) = tombstone {
                 let sorted = self.sorted();
@@ -176,10 +219,18 @@ mod laws {
         }
     }
 
+    /// What one has asked, and who has promised what.
+    #[derive(Debug, Clone)]
+    struct Round {
+        until: UnixNanos,
+        promised: BTreeMap<usize, Horizon>,
+    }
+
     /// Replicas, and beside each one that never forgets.
     struct World {
         replicas: Vec<Replica>,
         remembering: Vec<Replica>,
+        rounds: BTreeMap<usize, Round>,
         latest: Horizon,
         /// Ids from before what may be a horizon: nobody promises to know them again.
         spent: BTreeSet<u8>,
@@ -189,7 +240,14 @@ mod laws {
     impl World {
         fn new() -> Self {
             let none = || vec![Replica::default(); NODES];
-            Self { replicas: none(), remembering: none(), latest: Horizon::default(), spent: BTreeSet::new(), now: 1 }
+            Self {
+                replicas: none(),
+                remembering: none(),
+                rounds: BTreeMap::new(),
+                latest: Horizon::default(),
+                spent: BTreeSet::new(),
+                now: 1,
+            }
         }
 
         fn take(&mut self, step: &Step) {
@@ -210,7 +268,14 @@ mod laws {
                         }
                     }
                 }
-                Step::Agree { ago } => self.agree(UnixNanos::new(self.now.saturating_sub(*ago))),
+                Step::Ask { node, ago } => self.ask(*node, UnixNanos::new(self.now.saturating_sub(*ago))),
+                Step::Promise { to, node } => self.promise(*to, *node),
+                Step::Decide { node } => self.decide(*node),
+                Step::Agree { node, ago } => {
+                    self.ask(*node, UnixNanos::new(self.now.saturating_sub(*ago)));
+                    (0..NODES).for_each(|other| self.promise(*node, other));
+                    self.decide(*node);
+                }
                 Step::Forget { node } => self.replicas[*node].forget(self.latest),
                 Step::Meet => self.meet(),
             }
@@ -249,17 +314,40 @@ mod laws {
             }
         }
 
-        fn agree(&mut self, until: UnixNanos) {
-            if until <= self.latest.until || self.replicas.iter().any(|replica| replica.horizon != self.latest) {
-                return;
+        /// Who asks has come to one horizon with all others.
+        fn ask(&mut self, node: usize, until: UnixNanos) {
+            let own = self.replicas[node].horizon;
+            let is_one = self.replicas.iter().all(|replica| replica.horizon == own);
+            if is_one && until > own.until && !self.rounds.contains_key(&node) {
+                self.rounds.insert(node, Round { until, promised: BTreeMap::new() });
+                self.promise(node, node);
             }
-            for replica in &self.replicas {
-                let ids = replica.facts.values().filter(|fact| fact.first.time <= until).filter_map(Fact::transition);
-                self.spent.extend(ids.map(|transition| transition.id.as_str()[2..].parse::<u8>().unwrap()));
-            }
-            let promised: Vec<Horizon> = self.replicas.iter_mut().map(|replica| replica.promise(until)).collect();
-            if promised.iter().all(|horizon| *horizon == promised[0]) {
-                self.latest = promised[0];
+        }
+
+        fn promise(&mut self, to: usize, node: usize) {
+            let is_one = self.replicas[to].horizon == self.replicas[node].horizon;
+            let is_free = self.replicas[node].held_by.is_none_or(|holder| holder == to);
+            let Some(round) = self.rounds.get_mut(&to).filter(|_| is_one && is_free) else { return };
+            let replica = &mut self.replicas[node];
+            let ids = replica.facts.values().filter(|fact| fact.first.time <= round.until).filter_map(Fact::transition);
+            self.spent.extend(ids.map(|transition| transition.id.as_str()[2..].parse::<u8>().unwrap()));
+            replica.held_by = Some(to);
+            round.promised.insert(node, replica.promise(round.until));
+        }
+
+        fn decide(&mut self, node: usize) {
+            let Some(Round { promised, .. }) = self.rounds.remove(&node) else { return };
+            let own = promised.get(&node).copied();
+            let stands = own == Some(self.replicas[node].promise.0);
+            match own.filter(|own| stands && promised.len() == NODES && promised.values().all(|other| other == own)) {
+                Some(horizon) => {
+                    self.latest = horizon;
+                    self.replicas[node].forget(horizon);
+                }
+                None => {
+                    let held = self.replicas.iter_mut().filter(|replica| replica.held_by == Some(node));
+                    held.for_each(|replica| replica.held_by = None);
+                }
             }
         }
 
@@ -299,6 +387,21 @@ mod laws {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_most_of_the_others_are_ahead_or_only_a_few() {
+        let at = |until| Horizon { until: UnixNanos::new(until), facts: Fingerprint::default() };
+        let ahead_of_5 = |others: &[Option<u64>]| {
+            let ahead = ahead(at(5), others.iter().map(|until| until.map(at)));
+            ahead.map(|ahead| (ahead.horizon.until.get(), ahead.is_of_most))
+        };
+        assert_eq!(ahead_of_5(&[]), None);
+        assert_eq!(ahead_of_5(&[None, Some(5), Some(3)]), None);
+        assert_eq!(ahead_of_5(&[Some(6)]), Some((6, true)));
+        assert_eq!(ahead_of_5(&[Some(6), Some(5)]), Some((6, false)), "one of two is not most");
+        assert_eq!(ahead_of_5(&[Some(6), None]), Some((6, false)), "who has not said is not ahead");
+        assert_eq!(ahead_of_5(&[Some(7), Some(6), Some(8), None]), Some((8, true)));
     }
 
     #[test]
