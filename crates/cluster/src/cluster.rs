@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use plimsoll_domain::id::{ClusterName, Region};
@@ -25,7 +25,7 @@ use crate::counters::Counters;
 use crate::membership::{self, INPUTS_MAX};
 use crate::net::Network;
 use crate::roster::Roster;
-use crate::{anti_entropy, certificates, joining, keeper, leaving, retention, server};
+use crate::{anti_entropy, certificates, following, joining, keeper, leaving, server};
 
 /// The note of what a node keeps of its cluster.
 pub(crate) const KEPT: &str = "cluster";
@@ -197,6 +197,8 @@ impl Cluster {
             leaving: watch::Sender::new(false),
             behind: watch::Sender::new(false),
             retention: options.retention,
+            horizons: watch::Sender::default(),
+            word: Mutex::default(),
             has_joined: AtomicBool::new(kept.joined),
             has_left: AtomicBool::new(false),
             is_alone_so_far: AtomicBool::new(!options.seeds.is_empty() && !knows_others),
@@ -212,7 +214,7 @@ impl Cluster {
         tasks.spawn(keeper::keep(Arc::clone(&context), options.seeds.clone()));
         tasks.spawn(anti_entropy::run(Arc::clone(&context)));
         tasks.spawn(leaving::keep_roster(Arc::clone(&context)));
-        tasks.spawn(retention::run(Arc::clone(&context)));
+        tasks.spawn(following::run(Arc::clone(&context)));
         tasks.spawn(certificates::watch(Arc::clone(&context)));
         tasks.spawn(watch_clocks(Arc::clone(&context)));
         tasks.spawn(joining::run(Arc::clone(&context), !options.seeds.is_empty()));

@@ -1,7 +1,8 @@
 //! What every task of a cluster shares.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -13,6 +14,7 @@ use plimsoll_store::projections::Projections;
 use plimsoll_wire::peer::FrameError;
 use plimsoll_wire::peer::v1::{Hello, Refusal, RosterEntry, Versions};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::counters::Counters;
 use crate::link::{Link, LinkError};
@@ -46,6 +48,10 @@ pub(crate) struct Context {
     pub(crate) behind: watch::Sender<bool>,
     /// How long what was retired is kept.
     pub(crate) retention: Duration,
+    /// Of which horizon the members say they are.
+    pub(crate) horizons: watch::Sender<BTreeMap<NodeId, Horizon>>,
+    /// To whom this node has given its word of late, and when.
+    pub(crate) word: Mutex<Option<(NodeId, Instant)>>,
     /// Whether this node was ever ready in this cluster.
     pub(crate) has_joined: AtomicBool,
     /// Whether this node is no member any more.

@@ -93,7 +93,7 @@ struct Reached {
 
 impl<'a> Follower<'a> {
     async fn begin(context: &'a Context, link: &Link, peer: NodeId, wanted: Wanted) -> Result<Self, Parted> {
-        let horizon = settle(context, link).await?;
+        let horizon = settle(context, link, peer).await?;
         let stored = context.projections.durable_watermark(peer).await.map_err(|error| Parted::Store(error.into()))?;
         let (incarnation, after) = stored.map_or((0, 0), |stored| (stored.incarnation, stored.sequence));
         let frame = encode_follow(&Follow { incarnation, after, wanted });

@@ -1,23 +1,21 @@
 //! Horizons: facts pass only between nodes that have forgotten the same (`domain::projection::Horizon`).
 //!
 //! Each question that brings facts says in a header of which horizon the asker is, and is answered only by a node of the
-//! same one; what comes is merged only while the store still is. Where two nodes differ, the one that has forgotten less
-//! takes over the other's horizon, as it promised. One that cannot, because it lacks some of what the others had, was away
-//! when they agreed: what it lacks is gone, and what it has more may be what they let go. It has to start afresh.
+//! same one; what comes is merged only while the store still is. Where two nodes differ, each hears of the other's, and the
+//! one that has forgotten less follows: see [`crate::following`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use plimsoll_domain::id::NodeId;
-use plimsoll_domain::projection::{Fingerprint, Horizon};
+use plimsoll_domain::projection::{Ahead, Fingerprint, Horizon, ahead};
 use plimsoll_store::error::ReadError;
-use plimsoll_store::forgetting::ForgetError;
-use plimsoll_store::notes::Fence;
 use plimsoll_wire::peer::FORGETS;
 use plimsoll_wire::peer::v1::{Standing, decode_standing, encode_standing};
 
 use crate::context::Context;
 use crate::link::{Link, LinkError};
+use crate::roster::Peer;
 
 /// The header that says of which horizon the asker is. Without it, it is of the first.
 pub(crate) const HEADER: &str = "plimsoll-horizon";
@@ -31,78 +29,70 @@ pub(crate) fn header_of(horizon: Horizon) -> String {
     format!("{}/{count}/{sum:032x}", until.get())
 }
 
-/// Whether a question with this header may be answered with facts.
-pub(crate) fn is_ours(context: &Context, header: Option<&str>) -> bool {
+/// The horizon of this node, where a question with this header may be answered with facts.
+pub(crate) fn common(context: &Context, header: Option<&str>) -> Option<Horizon> {
     let first = header_of(Horizon::default());
-    context.projections.horizon().is_some_and(|own| header_of(own) == header.unwrap_or(&first))
+    context.projections.horizon().filter(|own| header_of(*own) == header.unwrap_or(&first))
 }
 
-/// Comes to one horizon with a peer, or says why not yet: to be tried again soon.
-pub(crate) async fn settle(context: &Context, link: &Link) -> Result<Horizon, LinkError> {
+/// Finds out whether a peer is of this node's horizon. Where it is not, one of the two follows, soon.
+pub(crate) async fn settle(context: &Context, link: &Link, peer: NodeId) -> Result<Horizon, LinkError> {
     let own = context.projections.horizon().ok_or(LinkError::Forgetting)?;
     if link.version() < FORGETS {
         return if own == Horizon::default() { Ok(own) } else { Err(LinkError::TooOld) };
     }
-    let Some(theirs) = standing_of(link, own).await?.horizon else { return Err(LinkError::OtherHorizon) };
-    if theirs.until > own.until {
-        take_over(context, theirs).await;
-    }
-    match context.projections.horizon() {
-        Some(own) if own == theirs => Ok(own),
-        _ => Err(LinkError::OtherHorizon),
-    }
+    let theirs = standing_of(link, own).await?.horizon;
+    context.hear_of(peer, theirs);
+    let is_one = theirs == Some(own);
+    let trouble = LinkError::OtherHorizon.to_string();
+    context.roster.note(peer, |peer| match &peer.trouble {
+        Some(known) if is_one && *known == trouble => peer.trouble = None,
+        _ if is_one => {}
+        _ => peer.trouble = Some(trouble),
+    });
+    if is_one { Ok(own) } else { Err(LinkError::OtherHorizon) }
+}
+
+/// Tells all members that are connected of which horizon this node is, and is told of which they are, and how far they came
+/// with this node's feed. Who does not answer is left out.
+pub(crate) async fn exchange(context: &Context, own: Horizon) -> Vec<(NodeId, Standing)> {
+    let links: Vec<(NodeId, Link)> = context.roster.view(|peers| {
+        let link = |(node, peer): (&NodeId, &Peer)| Some((*node, peer.link.clone()?));
+        peers.iter().filter_map(link).collect()
+    });
+    let asking = links.iter().map(|(node, link)| async move { Some((*node, standing_of(link, own).await.ok()?)) });
+    let standings: Vec<(NodeId, Standing)> = join_all(asking).await.into_iter().flatten().collect();
+    standings.iter().for_each(|(node, standing)| context.hear_of(*node, standing.horizon));
+    standings
 }
 
 /// Tells a peer the horizon here, and is told the one there.
-pub(crate) async fn standing_of(link: &Link, own: Horizon) -> Result<Standing, LinkError> {
+async fn standing_of(link: &Link, own: Horizon) -> Result<Standing, LinkError> {
     let question = encode_standing(Standing { horizon: Some(own), taken: None });
     link.ask_for("horizon", question, STANDING_TIME_MAX, decode_standing).await
 }
 
-/// Answers a peer that says how far it is, and follows it where it is further.
-pub(crate) async fn answer(context: &Arc<Context>, peer: NodeId, theirs: Standing) -> Result<Vec<u8>, ReadError> {
+/// Answers a peer that says how far it is.
+pub(crate) async fn answer(context: &Context, peer: NodeId, theirs: Standing) -> Result<Vec<u8>, ReadError> {
+    context.hear_of(peer, theirs.horizon);
     let horizon = context.projections.horizon();
-    if let (Some(own), Some(theirs)) = (horizon, theirs.horizon)
-        && theirs.until > own.until
-    {
-        let context = Arc::clone(context);
-        tokio::spawn(async move { take_over(&context, theirs).await });
-    }
     let taken = context.projections.durable_watermark(peer).await?;
     Ok(encode_standing(Standing { horizon, taken: taken.map(|taken| (taken.incarnation, taken.sequence)) }))
 }
 
-/// Forgets what the others have forgotten.
-pub(crate) async fn take_over(context: &Context, horizon: Horizon) {
-    let projections = &context.projections;
-    let taken = match projections.forget(horizon).await {
-        // What was forgotten before a new node came it never had.
-        Err(ForgetError::Behind(_)) if projections.fingerprint().is_ok_and(|facts| facts == Fingerprint::default()) => {
-            projections.adopt(horizon).await
-        }
-        taken => taken,
-    };
-    match taken {
-        Ok(()) => tracing::info!(until = %horizon.until, "has forgotten what all members have agreed to forget"),
-        // The horizon may have gone on while this one waited for its turn.
-        Err(ForgetError::Behind(_)) if projections.horizon().is_some_and(|own| own.until >= horizon.until) => {}
-        Err(ForgetError::Behind(_)) => context.fall_behind(horizon),
-        Err(error) => tracing::error!(%error, "what the other members have forgotten cannot be forgotten here"),
-    }
-}
-
 impl Context {
-    /// Notes that this node was away when the others agreed on what to forget. It takes no writes any more, so that what it
-    /// alone has does not grow.
-    pub(crate) fn fall_behind(&self, horizon: Horizon) {
-        if self.behind.send_replace(true) {
-            return;
-        }
-        self.projections.set_fence(Some(Fence::Behind));
-        tracing::error!(
-            until = %horizon.until,
-            "this node was away for longer than the retention: the other members have forgotten what it still has, and it \
-             lacks what they had before; it has to start afresh"
-        );
+    /// Notes of which horizon a member is. While it forgets it says none, and is still of the one before.
+    fn hear_of(&self, peer: NodeId, horizon: Option<Horizon>) {
+        let Some(horizon) = horizon else { return };
+        self.horizons.send_if_modified(|horizons| horizons.insert(peer, horizon) != Some(horizon));
+    }
+
+    /// Who is ahead of this node, if somebody is.
+    pub(crate) fn ahead(&self, own: Horizon) -> Option<Ahead> {
+        let members: Vec<NodeId> = self
+            .roster
+            .view(|peers| peers.iter().filter(|(_, peer)| !peer.entry.gone).map(|(node, _)| *node).collect());
+        let heard = self.horizons.borrow();
+        ahead(own, members.iter().map(|member| heard.get(member).copied()))
     }
 }

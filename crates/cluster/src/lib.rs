@@ -22,6 +22,7 @@ mod context;
 mod counters;
 mod feed;
 mod follow;
+mod following;
 mod horizon;
 mod identity;
 mod joining;

@@ -1,10 +1,13 @@
 //! Agreeing on what to forget: the member with the smallest id among those that are there asks all others, now and then,
 //! whether they have what it has from up to some time ago. If all do, they forget what was retired by then.
 //!
-//! Nobody is elected: two that ask at once ask for two moments, and the members promise what they are asked for last. A member
-//! that is not there is waited for, until it has been away for longer than the retention.
+//! Nobody is elected. A member that has promised keeps its word to whom it gave it for as long as that one may still decide,
+//! and gives none to another meanwhile; so of two that ask at once one at most comes to a decision. A member that is not
+//! there is waited for, until it has been away for longer than the retention.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -15,11 +18,11 @@ use plimsoll_store::forgetting::ForgetError;
 use plimsoll_wire::peer::v1::{decode_absences, decode_promise, encode_absences, encode_ask_promise};
 use plimsoll_wire::peer::{FORGETS, Frames};
 use thiserror::Error;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
 
 use crate::absence::{Absences, is_majority};
 use crate::context::Context;
-use crate::horizon::{settle, standing_of, take_over};
+use crate::horizon::{exchange, settle};
 use crate::link::{Link, LinkError};
 use crate::roster::Liveness;
 
@@ -37,8 +40,8 @@ const ROUNDS: u32 = 8;
 /// A round that came to nothing is tried again after this part of the time between two.
 const RETRIES: u32 = 8;
 
-/// How long a member may take to read its log once.
-const PROMISE_TIME_MAX: Duration = Duration::from_secs(300);
+/// How long a round may take, in which each member reads its log once; or half the retention, where that is less.
+const ROUND_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// Why the members have not agreed.
 #[derive(Debug, Error)]
@@ -51,39 +54,62 @@ enum Disagreement {
     NoMajority,
     #[error("a member did not answer: {0}: {1}")]
     Silent(NodeId, #[source] LinkError),
-    #[error("a member does not have the same facts yet, or keeps them for longer: {0}")]
+    #[error("a member does not have the same facts yet: {0}")]
     Different(NodeId),
+    #[error("a member does not promise now: {0}; its log says why")]
+    Refused(NodeId),
+    #[error("this node has promised to another")]
+    Promised,
+    #[error("others have agreed meanwhile")]
+    Overtaken,
+    #[error("members came or went meanwhile")]
+    OtherMembers,
+    #[error("it took longer than {} s", .0.as_secs_f32())]
+    Late(Duration),
     #[error(transparent)]
     Here(#[from] ForgetError),
 }
 
-/// Forgets what may be forgotten, for ever.
-pub(crate) async fn run(context: Arc<Context>) {
-    while let Err(error) = context.projections.go_on_forgetting().await {
-        tracing::error!(%error, "what was agreed to be forgotten cannot be forgotten");
-        sleep(LOOK_MAX).await;
+/// When to ask, and who is waited for.
+pub(crate) struct Rounds {
+    absences: Absences,
+    looked: Instant,
+    look: Duration,
+    next: Instant,
+}
+
+impl Rounds {
+    pub(crate) fn new(context: &Context) -> Self {
+        let look = (context.retention / LOOKS).clamp(LOOK_MIN, LOOK_MAX);
+        Self { absences: kept(context), looked: Instant::now(), look, next: Instant::now() }
     }
-    let look = (context.retention / LOOKS).clamp(LOOK_MIN, LOOK_MAX);
-    let mut absences = kept(&context);
-    let mut looked = Instant::now();
-    let mut next = Instant::now();
-    loop {
-        sleep(look).await;
-        // A process that was stopped did not see who was there.
-        let passed = looked.elapsed().min(2 * look);
-        looked = Instant::now();
-        observe(&context, &mut absences, passed).await;
-        if Instant::now() < next || !is_due(&context) || !is_first(&context) {
-            continue;
+
+    /// When it is time to look again.
+    pub(crate) fn next_look(&self) -> Instant {
+        self.looked + self.look
+    }
+
+    /// Notes who is there; and asks all members, where it is time and this node is the one to ask.
+    pub(crate) async fn look(&mut self, context: &Context) {
+        if Instant::now() < self.next_look() {
+            return;
         }
-        next = Instant::now() + context.retention / ROUNDS;
-        match agree(&context, &absences).await {
+        // A process that was stopped did not see who was there.
+        let passed = self.looked.elapsed().min(2 * self.look);
+        self.looked = Instant::now();
+        observe(context, &mut self.absences, passed).await;
+        if Instant::now() < self.next || !is_due(context) || !is_first(context) {
+            return;
+        }
+        self.next = Instant::now() + context.retention / ROUNDS;
+        match round(context, &self.absences).await {
             Ok(None) => {}
-            Ok(Some(horizon)) => forget(&context, horizon).await,
+            // Whoever does not hear it finds out when it asks for facts.
+            Ok(Some(horizon)) => drop(exchange(context, horizon).await),
             Err(disagreement) => {
-                next = Instant::now() + context.retention / ROUNDS / RETRIES;
+                self.next = Instant::now() + context.retention / ROUNDS / RETRIES;
                 context.counters.rounds_failed.add(1);
-                tracing::info!(reason = %disagreement, "the members have not agreed on what to forget; they are asked again");
+                tracing::warn!(reason = %disagreement, "the members have not agreed on what to forget; they are asked again");
             }
         }
     }
@@ -119,8 +145,13 @@ async fn observe(context: &Context, absences: &mut Absences, passed: Duration) {
 fn is_due(context: &Context) -> bool {
     let Some(horizon) = context.projections.horizon() else { return false };
     let kept_for = Duration::from_nanos(context.now().saturating_sub(horizon.until.get()));
-    let is_sound = *context.ready.borrow() && !*context.behind.borrow() && context.projections.fence().is_none();
-    is_sound && kept_for >= context.retention + context.retention / ROUNDS
+    kept_for >= context.retention + context.retention / ROUNDS && is_sound(context)
+}
+
+/// Whether this node has a say in what is forgotten.
+fn is_sound(context: &Context) -> bool {
+    let knows_members = !context.is_alone_so_far.load(Ordering::Relaxed);
+    knows_members && *context.ready.borrow() && !*context.behind.borrow() && context.projections.fence().is_none()
 }
 
 /// Whether no member that is there has a smaller id.
@@ -134,12 +165,46 @@ fn until(context: &Context) -> UnixNanos {
     UnixNanos::new(context.now().saturating_sub(u64::try_from(context.retention.as_nanos()).unwrap_or(u64::MAX)))
 }
 
-/// Asks all members. `None` where there is nothing to forget.
-async fn agree(context: &Context, absences: &Absences) -> Result<Option<Horizon>, Disagreement> {
+fn round_time(context: &Context) -> Duration {
+    (context.retention / 2).min(ROUND_TIME_MAX)
+}
+
+/// Asks all members, decides, and forgets. `None` where there is nothing to forget.
+async fn round(context: &Context, absences: &Absences) -> Result<Option<Horizon>, Disagreement> {
+    if !context.gives_word_to(context.node()) {
+        return Err(Disagreement::Promised);
+    }
     let members = members(context, absences)?;
-    let Some(own) = context.projections.horizon() else { return Ok(None) };
-    for (node, link) in &members {
-        settle(context, link).await.map_err(|error| Disagreement::Silent(*node, error))?;
+    let patience = round_time(context);
+    let agreed = tokio::select! {
+        biased;
+        () = overtaken(context) => return Err(Disagreement::Overtaken),
+        agreed = timeout(patience, agree(context, &members)) => agreed.map_err(|_| Disagreement::Late(patience))??,
+    };
+    let Some(horizon) = agreed else { return Ok(None) };
+    // Who was left out has come back, perhaps with something old.
+    let nodes = |members: &[(NodeId, Link)]| members.iter().map(|(node, _)| *node).collect::<BTreeSet<_>>();
+    if nodes(&self::members(context, absences)?) != nodes(&members) {
+        return Err(Disagreement::OtherMembers);
+    }
+    context.projections.forget(horizon).await?;
+    tracing::info!(until = %horizon.until, "all members agree on what to forget, and it is forgotten here");
+    Ok(Some(horizon))
+}
+
+/// Waits until somebody is ahead of this node.
+async fn overtaken(context: &Context) {
+    let mut heard = context.horizons.subscribe();
+    while !context.projections.horizon().is_some_and(|own| context.ahead(own).is_some()) {
+        // The other end is the context's own, so it does not end.
+        drop(heard.changed().await);
+    }
+}
+
+async fn agree(context: &Context, members: &[(NodeId, Link)]) -> Result<Option<Horizon>, Disagreement> {
+    let mut own = context.projections.horizon().unwrap_or_default();
+    for (node, link) in members {
+        own = settle(context, link, *node).await.map_err(|error| Disagreement::Silent(*node, error))?;
     }
     let promise = context.projections.promise(until(context)).await?;
     if promise.tombstones == 0 {
@@ -148,11 +213,13 @@ async fn agree(context: &Context, absences: &Absences) -> Result<Option<Horizon>
     let question = encode_ask_promise(promise.horizon.until);
     let asking = members.iter().map(|(node, link)| {
         let (link, question) = (link.within(own), question.clone());
-        async move { (*node, link.ask_for("promise", question, PROMISE_TIME_MAX, decode_promise).await) }
+        async move { (*node, link.ask_for("promise", question, ROUND_TIME_MAX, decode_promise).await) }
     });
     for (node, promised) in join_all(asking).await {
-        if promised.map_err(|error| Disagreement::Silent(node, error))? != Some(promise.horizon) {
-            return Err(Disagreement::Different(node));
+        match promised.map_err(|error| Disagreement::Silent(node, error))? {
+            Some(promised) if promised == promise.horizon => {}
+            Some(_) => return Err(Disagreement::Different(node)),
+            None => return Err(Disagreement::Refused(node)),
         }
     }
     Ok(Some(promise.horizon))
@@ -160,43 +227,54 @@ async fn agree(context: &Context, absences: &Absences) -> Result<Option<Horizon>
 
 /// The members that have to agree, and the connections to them.
 fn members(context: &Context, absences: &Absences) -> Result<Vec<(NodeId, Link)>, Disagreement> {
-    let all: Vec<(NodeId, Option<Link>)> = context.roster.view(|peers| {
+    let all: Vec<(NodeId, Option<Link>, bool)> = context.roster.view(|peers| {
         let members = peers.iter().filter(|(_, peer)| !peer.entry.gone);
-        members.map(|(node, peer)| (*node, peer.link.clone())).collect()
+        members.map(|(node, peer)| (*node, peer.link.clone(), peer.liveness == Liveness::Down)).collect()
     });
     let mut asked = Vec::new();
-    for (node, link) in &all {
+    for (node, link, is_down) in &all {
         match link {
             Some(link) if link.version() >= FORGETS => asked.push((*node, link.clone())),
             Some(_) => return Err(Disagreement::TooOld(*node)),
-            None if absences.is_away_for(*node, context.retention) => {}
+            None if *is_down && absences.is_away_for(*node, context.retention) => {}
             None => return Err(Disagreement::Unconnected(*node)),
         }
     }
     if is_majority(asked.len() + 1, all.len() + 1) { Ok(asked) } else { Err(Disagreement::NoMajority) }
 }
 
-/// Forgets, and tells the others that it is agreed.
-async fn forget(context: &Context, horizon: Horizon) {
-    take_over(context, horizon).await;
-    let links: Vec<Link> = context.roster.view(|peers| peers.values().filter_map(|peer| peer.link.clone()).collect());
-    // Whoever does not hear it finds out when it asks for facts.
-    drop(join_all(links.iter().map(|link| standing_of(link, horizon))).await);
-}
-
-/// What this node has from up to a moment, as a promise; `None` where it keeps what was retired by then.
-pub(crate) async fn promise(context: &Context, asked: UnixNanos) -> Option<Horizon> {
-    let is_sound = *context.ready.borrow() && !*context.behind.borrow() && context.projections.fence().is_none();
+/// What this node has from up to a moment, as a promise to a peer; `None` where it gives none.
+pub(crate) async fn promise(context: &Context, peer: NodeId, asked: UnixNanos) -> Option<Horizon> {
     // Clocks may be apart by so much, and the retention is no matter of milliseconds.
     let latest = until(context).get().saturating_add(u64::try_from(context.drift_max.as_nanos()).unwrap_or(u64::MAX));
-    if !is_sound || asked.get() > latest {
-        return None;
+    let refused = |reason: &str| {
+        tracing::warn!(%peer, reason, "does not promise to forget what it is asked to");
+        None
+    };
+    if !is_sound(context) {
+        return refused("this node is not ready, or takes no writes");
+    }
+    if asked.get() > latest {
+        return refused("this node keeps what was retired for longer: its retention is another");
+    }
+    if !context.gives_word_to(peer) {
+        return refused("this node has given its word to another member");
     }
     match context.projections.promise(asked).await {
         Ok(promise) => Some(promise.horizon),
-        Err(error) => {
-            tracing::error!(%error, "what this node has cannot be promised");
-            None
+        Err(error) => refused(&error.to_string()),
+    }
+}
+
+impl Context {
+    /// Whether this node may promise something to a member: it has given its word to nobody else who may still decide by it.
+    /// If so, it is given from now on.
+    fn gives_word_to(&self, member: NodeId) -> bool {
+        let mut given = self.word.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_kept = given.is_some_and(|(to, at)| to != member && at.elapsed() < 2 * round_time(self));
+        if !is_kept {
+            *given = Some((member, Instant::now()));
         }
+        !is_kept
     }
 }

@@ -11,6 +11,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use plimsoll_domain::id::NodeId;
+use plimsoll_domain::projection::Horizon;
 use plimsoll_store::error::ReadError;
 use plimsoll_wire::peer::v1::{
     Refusal, Welcome, decode_ask_promise, decode_ask_refs, decode_ask_token, decode_datagrams, decode_fingerprint,
@@ -18,7 +19,6 @@ use plimsoll_wire::peer::v1::{
     encode_roster, encode_token, encode_welcome,
 };
 use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError, Frames};
-use plimsoll_wire::record::v1::StoredHorizon;
 use tokio::sync::{Semaphore, SetOnce, oneshot};
 use tokio::time::{sleep, timeout};
 
@@ -143,23 +143,23 @@ async fn answer(context: Arc<Context>, caller: Arc<Caller>, request: Request<Inc
     let (head, body) = request.into_parts();
     let question = head.uri.path().strip_prefix(ROOT).unwrap_or_default();
     let horizon = head.headers.get(horizon::HEADER).and_then(|value| value.to_str().ok());
-    let is_ours = horizon::is_ours(&context, horizon);
+    let common = horizon::common(&context, horizon);
     let answered = match (question, caller.0.get()) {
         ("hello", None) => hello(&context, &caller, body).await,
         ("hello", Some(_)) => Err(Refused::Status(StatusCode::CONFLICT)),
         (_, None) => Err(Refused::Status(StatusCode::FORBIDDEN)),
-        ("feed" | "refs" | "fetch" | "differ" | "promise", Some(_)) if !is_ours => {
+        ("feed" | "refs" | "fetch" | "differ" | "promise", Some(_)) if common.is_none() => {
             Err(Refused::Status(StatusCode::PRECONDITION_FAILED))
         }
-        ("feed", Some((peer, _, version))) => follow(context, *peer, *version, body).await,
+        ("feed", Some((peer, _, version))) => follow(context, common, (*peer, *version), body).await,
         ("swim", Some((peer, ..))) => swim(&context, *peer, body).await,
         ("roster", Some(_)) => roster(&context, body).await,
-        ("refs", Some(_)) => refs(&context, body).await,
+        ("refs", Some(_)) => within(&context, common, refs(&context, body)).await,
         ("token", Some(_)) => token(&context, body).await,
         ("fetch", Some((peer, ..))) => fetch(&context, *peer, body).await,
         ("horizon", Some((peer, ..))) => standing(&context, *peer, body).await,
-        ("promise", Some(_)) => promise(&context, body).await,
-        ("differ", Some(_)) => differ(&context, body).await,
+        ("promise", Some((peer, ..))) => promise(&context, *peer, body).await,
+        ("differ", Some(_)) => within(&context, common, differ(&context, body)).await,
         _ => Err(Refused::Status(StatusCode::NOT_FOUND)),
     };
     match answered {
@@ -180,6 +180,20 @@ async fn answer(context: Arc<Context>, caller: Arc<Caller>, request: Request<Inc
             *response.status_mut() = status;
             response
         }
+    }
+}
+
+/// An answer for a peer of a horizon, unless this node has left it meanwhile.
+async fn within(
+    context: &Context,
+    horizon: Option<Horizon>,
+    answer: impl Future<Output = Result<Body, Refused>>,
+) -> Result<Body, Refused> {
+    let body = answer.await?;
+    if context.projections.horizon() == horizon {
+        Ok(body)
+    } else {
+        Err(Refused::Status(StatusCode::PRECONDITION_FAILED))
     }
 }
 
@@ -218,7 +232,13 @@ async fn hello(context: &Context, caller: &Caller, body: Incoming) -> Result<Bod
     Ok(whole(encode_welcome(&welcome)))
 }
 
-async fn follow(context: Arc<Context>, peer: NodeId, version: u16, body: Incoming) -> Result<Body, Refused> {
+/// Tells a peer of this horizon what is accepted here, until this node leaves it.
+async fn follow(
+    context: Arc<Context>,
+    horizon: Option<Horizon>,
+    (peer, version): (NodeId, u16),
+    body: Incoming,
+) -> Result<Body, Refused> {
     let mut reader = FrameReader::new(body);
     let frame = match timeout(GREETING_TIME_MAX, reader.next()).await {
         Ok(Ok(Some(frame))) => frame,
@@ -228,32 +248,31 @@ async fn follow(context: Arc<Context>, peer: NodeId, version: u16, body: Incomin
     let follow = decode_follow(&frame)?;
     let (sender, body) = streamed();
     let mut cut = context.cut.subscribe();
-    let horizon = context.projections.horizon();
     let mut horizons = context.projections.watch_horizon();
     tokio::spawn(async move {
         let left = async {
             // The store outlives this.
-            let is_another = |now: &StoredHorizon| now.is_forgetting || Some(now.reached) != horizon;
-            drop(horizons.wait_for(is_another).await);
+            drop(horizons.wait_for(|now| *now != horizon).await);
         };
         let ended = tokio::select! {
-            ended = feed::tell(&context, peer, version, follow, reader, sender) => ended,
-            () = is_set(&mut cut) => Ok(()),
+            biased;
             () = left => Ok(()),
+            () = is_set(&mut cut) => Ok(()),
+            ended = feed::tell(&context, peer, version, follow, reader, sender) => ended,
         };
         tracing::debug!(%peer, ended = ?ended.err(), "a follower of the feed has gone");
     });
     Ok(body)
 }
 
-async fn standing(context: &Arc<Context>, peer: NodeId, body: Incoming) -> Result<Body, Refused> {
+async fn standing(context: &Context, peer: NodeId, body: Incoming) -> Result<Body, Refused> {
     let theirs = decode_standing(&frame_of(body).await?)?;
     Ok(whole(horizon::answer(context, peer, theirs).await?))
 }
 
-async fn promise(context: &Context, body: Incoming) -> Result<Body, Refused> {
+async fn promise(context: &Context, peer: NodeId, body: Incoming) -> Result<Body, Refused> {
     let until = decode_ask_promise(&frame_of(body).await?)?;
-    Ok(whole(encode_promise(retention::promise(context, until).await)))
+    Ok(whole(encode_promise(retention::promise(context, peer, until).await)))
 }
 
 async fn roster(context: &Context, body: Incoming) -> Result<Body, Refused> {

@@ -130,6 +130,23 @@ fn wall_clock(ahead_ms: &Arc<AtomicI64>) -> WallClock {
     })
 }
 
+/// Opens a store, that of a new node with this id where there is none.
+pub(crate) fn open(engine: Memory, identity: u64, clock: &WallClock) -> (Projections, JoinHandle<()>) {
+    let options = Options {
+        drift_max: Duration::from_millis(500),
+        cursor_cache_bytes: 1 << 20,
+        head_cache_bytes: 1 << 20,
+        tenant_facts_max: u64::MAX,
+        tenant_bytes_max: u64::MAX,
+        reserve_bytes: 0,
+        wall_clock: Arc::clone(clock),
+        free_bytes: Arc::new(|| None),
+    };
+    let fresh = StoredIdentity { node: NodeId::new(identity), incarnation: identity };
+    let (projections, writer) = Projections::open(Arc::new(engine), fresh, &options).unwrap();
+    (projections, thread::spawn(|| writer.run()))
+}
+
 impl Net {
     pub(crate) async fn start(&self, spec: Spec) -> Member {
         let (connect, handed) = mpsc::channel(8);
@@ -137,19 +154,7 @@ impl Net {
         self.listeners.lock().unwrap().insert(address.clone(), connect);
         let ahead_ms = Arc::new(AtomicI64::new(spec.ahead_ms));
         let clock = wall_clock(&ahead_ms);
-        let options = Options {
-            drift_max: Duration::from_millis(500),
-            cursor_cache_bytes: 1 << 20,
-            head_cache_bytes: 1 << 20,
-            tenant_facts_max: u64::MAX,
-            tenant_bytes_max: u64::MAX,
-            reserve_bytes: 0,
-            wall_clock: Arc::clone(&clock),
-            free_bytes: Arc::new(|| None),
-        };
-        let fresh = StoredIdentity { node: NodeId::new(spec.identity), incarnation: spec.identity };
-        let (projections, writer) = Projections::open(Arc::new(spec.engine), fresh, &options).unwrap();
-        let writer = thread::spawn(|| writer.run());
+        let (projections, writer) = open(spec.engine, spec.identity, &clock);
         let options = ClusterOptions {
             cluster: ClusterName::parse(spec.cluster).unwrap(),
             region: Region::parse(spec.region).unwrap(),
@@ -234,14 +239,14 @@ pub(crate) fn tenant() -> TenantId {
     TenantId::parse("acme").unwrap()
 }
 
-/// Waits for something to become so, up to a minute of the test's time.
+/// Waits for something to become so, up to two minutes: a peer that is gone is down after most of one.
 pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let waiting = async {
         while !is_so() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(60), waiting).await.is_ok(), "not in time: {what}");
+    assert!(tokio::time::timeout(Duration::from_secs(120), waiting).await.is_ok(), "not in time: {what}");
 }
 
 /// Waits until all have the same facts, and as many as are expected.

@@ -1,8 +1,10 @@
 //! What was retired is forgotten everywhere, or nowhere.
 
+use plimsoll_domain::projection::{Body, Fact, Horizon, Transition};
 use plimsoll_domain::timestamp::Timestamp;
 use plimsoll_store::feed::Position;
 use plimsoll_wire::peer::v1::Versions;
+use plimsoll_wire::record::v1::StoredFact;
 
 use super::*;
 
@@ -107,8 +109,8 @@ async fn a_node_that_was_away_for_too_long_has_to_start_afresh_and_says_what_onl
     assert!(back.try_post("stray", "s-2").await.is_err(), "it takes no writes any more");
     let legacy = back.cluster.legacy().await;
     let after = Position { sequence: legacy.replicated, ..back.projections.position() };
-    let is_own = |first: Timestamp, _| first.node == NodeId::new(3);
-    let page = back.projections.facts(after, usize::MAX, is_own).await.unwrap().unwrap();
+    let page = back.projections.facts(after, usize::MAX, |first, last| legacy.is_unreplicated(first, last));
+    let page = page.await.unwrap().unwrap();
     assert_eq!(page.facts.len(), 1, "what it took alone is nowhere else, and nothing but that");
     assert_eq!(legacy.roster.iter().filter(|entry| !entry.gone).count(), 2);
     assert!(members.iter().all(|member| count(member) == 2), "nothing of it has gone to the others");
@@ -144,6 +146,192 @@ async fn one_of_an_older_version_keeps_all_from_forgetting() {
     assert_eq!(count(&members[0]), 2);
     members[1].post("lives", "l-1").await;
     converged(&members, 3).await;
+    for member in members {
+        member.stop().await;
+    }
+}
+
+/// What only one has of those that have to start afresh does not count as being elsewhere.
+#[tokio::test]
+async fn what_is_only_at_two_that_were_away_is_handed_on_by_both() {
+    let net = Net::default();
+    let engines: Vec<Memory> = (1..=5).map(|_| Memory::new()).collect();
+    let region = |number: u8| ["eu", "us", "ap"][usize::from(number % 3)];
+    let spec = |number: u8| Spec {
+        engine: engines[usize::from(number - 1)].clone(),
+        retention: RETENTION,
+        ..Spec::new(number, region(number))
+    };
+    let mut members = Vec::new();
+    for number in 1..=5 {
+        members.push(net.start(spec(number)).await);
+    }
+    members[0].post("gone", "g-1").await;
+    converged(&members, 1).await;
+    let (four, five) = (members.remove(3), members.remove(3));
+    four.stop().await;
+    five.stop().await;
+    // Those two are together, and apart from the rest.
+    let apart = Net::default();
+    let away = [apart.start(spec(4)).await, apart.start(spec(5)).await];
+    away[1].post("stray", "s-1").await;
+    converged(&away, 2).await;
+    for member in away {
+        member.stop().await;
+    }
+    members[1].retire("gone").await;
+    forgotten(&members, 0).await;
+    let back = [net.start(spec(4)).await, net.start(spec(5)).await];
+    until("both have noticed", || back.iter().all(|member| member.cluster.is_behind())).await;
+    for member in &back {
+        let legacy = member.cluster.legacy().await;
+        assert_eq!(legacy.staying, [1, 2, 3].map(NodeId::new).into());
+        let after = Position { sequence: legacy.replicated, ..member.projections.position() };
+        let page = member.projections.facts(after, usize::MAX, |first, last| legacy.is_unreplicated(first, last));
+        assert_eq!(page.await.unwrap().unwrap().facts.len(), 1);
+    }
+    assert!(members.iter().all(|member| count(member) == 0));
+    for member in members.into_iter().chain(back) {
+        member.stop().await;
+    }
+}
+
+/// A new node takes writes before it has met anybody.
+#[tokio::test]
+async fn a_new_node_brings_what_it_has_taken_to_those_that_have_forgotten() {
+    let net = Net::default();
+    let mut members = vec![net.start(spec(1)).await, net.start(spec(2)).await];
+    members[0].post("gone", "g-1").await;
+    members[0].retire("gone").await;
+    forgotten(&members, 0).await;
+    let engine = Memory::new();
+    let alone = Net::default().start(Spec { engine: engine.clone(), seeds: Vec::new(), ..spec(3) }).await;
+    alone.post("early", "e-1").await;
+    alone.stop().await;
+    members.push(net.start(Spec { engine, ..spec(3) }).await);
+    converged(&members, 1).await;
+    assert!(!members[2].cluster.is_behind());
+    for member in members {
+        member.stop().await;
+    }
+}
+
+/// Forgets what was retired by now, in stores of nodes that are stopped: as those would that have agreed on it.
+async fn forget_in(stores: &[(u64, &Memory)], who_promises: usize) -> Horizon {
+    let clock = wall_clock(&Arc::new(AtomicI64::new(0)));
+    let until = clock();
+    let mut horizon = None;
+    for (identity, engine) in &stores[..who_promises] {
+        let (projections, writer) = open((*engine).clone(), *identity, &clock);
+        let promise = projections.promise(until).await.unwrap();
+        if horizon.replace(promise.horizon).is_none() {
+            projections.forget(promise.horizon).await.unwrap();
+        }
+        assert_eq!(horizon, Some(promise.horizon));
+        drop(projections);
+        writer.join().unwrap();
+    }
+    horizon.unwrap()
+}
+
+/// Three that have the same, stopped; one artifact is retired.
+async fn stopped() -> (Net, [Memory; 3]) {
+    let net = Net::default();
+    let engines = [Memory::new(), Memory::new(), Memory::new()];
+    let mut members = Vec::new();
+    for (number, engine) in (1..).zip(&engines) {
+        members.push(net.start(patient(number, engine)).await);
+    }
+    members[0].post("gone", "g-1").await;
+    members[1].post("lives", "l-1").await;
+    converged(&members, 2).await;
+    members[2].retire("gone").await;
+    converged(&members, 3).await;
+    for member in members {
+        member.stop().await;
+    }
+    (net, engines)
+}
+
+/// One that forgets nothing by itself.
+fn patient(number: u8, engine: &Memory) -> Spec {
+    Spec { engine: engine.clone(), retention: Duration::from_secs(86_400), ..spec(number) }
+}
+
+/// Whoever asked is killed when it has decided, and before it has told anybody. One has promised, and one has not.
+#[tokio::test]
+async fn a_decision_that_nobody_was_told_is_followed() {
+    let (net, engines) = stopped().await;
+    let horizon = forget_in(&[(1, &engines[0]), (2, &engines[1])], 2).await;
+    let mut members = Vec::new();
+    for (number, engine) in (1..).zip(&engines) {
+        members.push(net.start(patient(number, engine)).await);
+    }
+    until("all are of its horizon", || members.iter().all(|member| member.projections.horizon() == Some(horizon)))
+        .await;
+    converged(&members, 1).await;
+    members[2].post("lives", "l-2").await;
+    converged(&members, 2).await;
+    for member in members {
+        member.stop().await;
+    }
+}
+
+/// One is at a horizon nobody else knows, and which the others cannot follow: they stay as they are.
+#[tokio::test]
+async fn one_that_is_ahead_by_itself_does_not_make_the_others_start_afresh() {
+    let (net, engines) = stopped().await;
+    let mut members = Vec::new();
+    for (number, engine) in (1..=2).zip(&engines) {
+        members.push(net.start(patient(number, engine)).await);
+    }
+    members[0].post("lives", "l-2").await;
+    converged(&members, 4).await;
+    let horizon = forget_in(&[(3, &engines[2])], 1).await;
+    let odd = net.start(patient(3, &engines[2])).await;
+    until("they have heard of it", || {
+        let has_heard =
+            |member: &Member| member.cluster.context.horizons.borrow().values().any(|heard| *heard == horizon);
+        members.iter().all(has_heard)
+    })
+    .await;
+    // Longer than it takes one that is behind to notice.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(members.iter().all(|member| !member.cluster.is_behind()) && !odd.cluster.is_behind());
+    members[1].post("lives", "l-3").await;
+    converged(&members, 5).await;
+    let trouble = members[0].cluster.members().into_iter().find(|other| other.member.node == NodeId::new(3)).unwrap();
+    assert!(trouble.trouble.as_deref().is_some_and(|trouble| trouble.contains("forgotten more")), "{trouble:?}");
+    members.push(odd);
+    for member in members {
+        member.stop().await;
+    }
+}
+
+/// A backup may have all that it had, and still has what it and the others have let go since.
+#[tokio::test]
+async fn a_backup_from_before_they_forgot_has_to_start_afresh() {
+    let (net, engines) = stopped().await;
+    forget_in(&[(1, &engines[0]), (2, &engines[1])], 2).await;
+    let mut members = Vec::new();
+    for (number, engine) in (1..=2).zip(&engines) {
+        members.push(net.start(patient(number, engine)).await);
+    }
+    until("both have forgotten", || members.iter().all(|member| count(member) == 1)).await;
+    // What the third had when it had seen one of the facts only.
+    let engine = Memory::new();
+    let clock = wall_clock(&Arc::new(AtomicI64::new(-1_000)));
+    let (projections, writer) = open(engine.clone(), 3, &clock);
+    let transition = Transition::parse("gone".into(), "g-1".into(), "draft".into(), Vec::new()).unwrap();
+    let stamp = Timestamp { time: clock(), node: NodeId::new(1) };
+    let fact = StoredFact { tenant: tenant(), fact: Fact::new(Body::Transition(transition), stamp) };
+    projections.absorb(Horizon::default(), vec![fact]).await.unwrap().remove(0).unwrap();
+    drop(projections);
+    writer.join().unwrap();
+    let back = net.start(patient(3, &engine)).await;
+    until("it has noticed", || back.cluster.is_behind()).await;
+    assert!(members.iter().all(|member| count(member) == 1), "it brings nothing back");
+    members.push(back);
     for member in members {
         member.stop().await;
     }
