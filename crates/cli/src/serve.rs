@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use plimsoll_node::afresh::{self, Parked, RosterEntry};
+use plimsoll_node::afresh::{self, Parked};
 use plimsoll_node::config::{self, Config, SETTINGS, Setting, Sources};
 use plimsoll_node::environment::{Environment, system_time};
 use plimsoll_node::node::{Node, NodeOptions, RunningNode, StartError, StopError};
@@ -144,7 +144,7 @@ fn raise_descriptor_limit() {
 
 async fn run(config: &Config, printer: &mut Printer) -> Result<(), Failure> {
     let mut signals = Signals::new().context("cannot take signals")?;
-    let mut node = start(config, Vec::new()).await.map_err(|error| failure(&error))?;
+    let mut node = start(config).await.map_err(|error| failure(&error))?;
     // For whoever started it on any free port: the log is for the operator.
     let url = format!("http://{}", node.local_addr());
     printer.answer(&json!({"url": url}), || format!("serving at {url}"))?;
@@ -195,26 +195,30 @@ pub(crate) fn failed() -> Failure {
 /// Sets the data of a node aside that was away for too long, and starts a new one in its place.
 async fn start_afresh(node: RunningNode, config: &Config) -> Result<RunningNode, Failure> {
     let parked = afresh::park(node, &config.data_dir, system_time()).await;
-    let Parked { folder, exported, legacy } = parked.map_err(|error| Failure::Other(error.into()))?;
+    let Parked { folder, exported } = parked.map_err(|error| Failure::Other(error.into()))?;
     let (folder, unreplicated) = (folder.display(), folder.join("unreplicated"));
     if exported == 0 {
-        tracing::warn!(%folder, "starting afresh: the old data was set aside; it has nothing that only this node has");
+        tracing::warn!(%folder, "starting afresh: the old data was set aside; the other members have all of it that is to stay");
     } else {
         tracing::error!(
             %folder,
             exported,
             unreplicated = %unreplicated.display(),
-            "starting afresh: the old data was set aside; what only this node has was exported, and is in no member's store: \
-             look at it, and import what is to be kept"
+            "starting afresh: the old data was set aside; what may be nowhere else was exported, and is in no store: look at it, \
+             and import what is to be kept"
         );
     }
-    start(config, legacy).await.map_err(|error| failure(&error))
+    start(config).await.map_err(|error| failure(&error))
 }
 
-async fn start(config: &Config, legacy: Vec<RosterEntry>) -> Result<RunningNode, StartError> {
+async fn start(config: &Config) -> Result<RunningNode, StartError> {
     let environment = Environment::real(config).await?;
+    let legacy = afresh::members_left(&config.data_dir)?;
     let engine = environment.directory.as_ref().map_or("none", |directory| directory.kind().name());
     let node = Node::start(NodeOptions { legacy, ..config.node_options() }, environment).await?;
+    if node.peer_address().is_some() {
+        afresh::take_members(&config.data_dir);
+    }
     tracing::info!(
         url = %format_args!("http://{}", node.local_addr()),
         node = %node.node_id(),
@@ -237,6 +241,7 @@ pub(crate) fn failure(error: &StartError) -> Failure {
         | StartError::Format(_)
         | StartError::Listen { .. }
         | StartError::Cluster(_)
+        | StartError::Members(_)
         | StartError::Tls(_) => Failure::Config { detail: error.to_string() },
         StartError::Address(_) | StartError::Thread(_) | StartError::Entropy => Failure::Other(anyhow!("{error}")),
     }

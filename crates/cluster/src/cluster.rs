@@ -240,6 +240,16 @@ impl Cluster {
         Ok(kept)
     }
 
+    /// Whether a store is of a node that has other members, whatever it is told.
+    ///
+    /// # Errors
+    /// [`ClusterError`]: what was kept cannot be read.
+    pub fn has_members(projections: &Projections) -> Result<bool, ClusterError> {
+        let Some(note) = projections.note(KEPT)? else { return Ok(false) };
+        let kept = decode_kept(Frames::only(&note)?)?;
+        Ok(!kept.has_left && kept.roster.iter().any(|entry| !entry.gone))
+    }
+
     /// Cuts this node off from its peers, or ends that: what a test of one's own topology needs.
     pub fn set_cut(&self, is_cut: bool) {
         tracing::warn!(is_cut, "the node cuts itself off from its peers, or ends that");

@@ -77,6 +77,7 @@ async fn follow(context: &Context) -> Result<(), Trouble> {
 }
 
 /// When to try again what did not work.
+#[derive(Clone, Copy)]
 struct Retry {
     since: Instant,
     pause: Duration,

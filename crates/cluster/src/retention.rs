@@ -195,7 +195,7 @@ async fn round(context: &Context, absences: &Absences) -> Result<Option<Horizon>
 /// Waits until somebody is ahead of this node.
 async fn overtaken(context: &Context) {
     let mut heard = context.horizons.subscribe();
-    while !context.projections.horizon().is_some_and(|own| context.ahead(own).is_some()) {
+    while context.projections.horizon().is_none_or(|own| context.ahead(own).is_none()) {
         // The other end is the context's own, so it does not end.
         drop(heard.changed().await);
     }

@@ -184,6 +184,17 @@ pub enum ConfigError {
     /// `anon_read` leaves open what may be read.
     #[error("anon_read: `true` is clear only where all tokens are of one tenant: name the tenant")]
     AnonReadAmbiguous,
+    /// What is stamped now could be as old as what is forgotten.
+    #[error(
+        "retention_s: must be more than twice max_drift_ms, by which clocks may be apart: {} s is not more than twice {} ms",
+        retention.as_secs(), drift_max.as_millis()
+    )]
+    RetentionTooShort {
+        /// The retention.
+        retention: Duration,
+        /// How far clocks may be apart.
+        drift_max: Duration,
+    },
     /// Nobody could do anything.
     #[error(
         "no token is configured, so no request could be answered. Make a secret, say with `openssl rand -hex 32`, and \
@@ -291,6 +302,10 @@ impl Config {
         let one_tenant = self.tokens.windows(2).all(|pair| pair[0].tenant() == pair[1].tenant());
         if self.anon_read == AnonRead::OnlyTenant && !one_tenant {
             return Err(ConfigError::AnonReadAmbiguous);
+        }
+        let Self { retention, drift_max, .. } = *self;
+        if retention <= 2 * drift_max {
+            return Err(ConfigError::RetentionTooShort { retention, drift_max });
         }
         Ok(())
     }

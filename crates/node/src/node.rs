@@ -19,6 +19,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::access::{Access, Token};
+use crate::afresh::UnreadableMembers;
 use crate::config::CorsOrigins;
 use crate::environment::{Draws, Environment};
 use crate::http::app::{App, Inner};
@@ -102,6 +103,9 @@ pub enum StartError {
     /// It cannot be part of its cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// Whom it is to know cannot be read.
+    #[error(transparent)]
+    Members(#[from] UnreadableMembers),
     /// Its certificates cannot be used.
     #[error("the certificates of the peer port cannot be used: {0}")]
     Tls(#[from] TlsError),
@@ -174,6 +178,11 @@ impl Node {
             _ => (None, None),
         };
         let forgetting = if cluster.is_some() || format.is_old() {
+            ForgettingTask::none()
+        } else if Cluster::has_members(&projections)? {
+            tracing::warn!(
+                "the data directory is of a cluster: what was retired is kept until this node is among its members"
+            );
             ForgettingTask::none()
         } else {
             ForgettingTask::spawn(projections.clone(), environment.wall_clock.clone(), options.retention)
@@ -330,10 +339,10 @@ impl RunningNode {
         self.cluster.as_ref().is_some_and(Cluster::is_behind)
     }
 
-    /// What it has, and hands on, if it is behind.
-    pub(crate) async fn legacy(&self) -> Option<(Projections, Legacy)> {
+    /// What it hands on, if it is behind.
+    pub(crate) async fn legacy(&self) -> Option<Legacy> {
         let cluster = self.cluster.as_ref().filter(|cluster| cluster.is_behind())?;
-        Some((self.projections.clone(), cluster.legacy().await))
+        Some(cluster.legacy().await)
     }
 
     /// Waits until the node has ended by itself, which it does only where something panicked, or where it is behind.
@@ -354,18 +363,41 @@ impl RunningNode {
     /// # Errors
     /// [`StopError`]; the node has stopped all the same.
     pub async fn stop(self) -> Result<(), StopError> {
+        let (store, stopped) = self.stop_serving().await;
+        store.close().await.and(stopped)
+    }
+
+    /// The same, but for the store: nobody else has a part of it any more.
+    pub(crate) async fn stop_serving(self) -> (Store, Result<(), StopError>) {
         let Self { stop, mut server, cluster, cluster_tasks, forgetting, projections, writer, _directory, .. } = self;
         stop.send_replace(true);
         let served = server.ended().await;
-        drop((cluster, projections));
+        drop(cluster);
         forgetting.stop().await;
         let clustered = match cluster_tasks {
             Some(tasks) => tasks.stop().await.map_err(|_| StopError::Cluster),
             None => Ok(()),
         };
-        // With the server and the cluster went the last handle to the store, so the writer ends once its queue is empty.
-        let written = writer.join().await;
-        written.and(served).and(clustered)
+        (Store { projections, writer, _directory }, served.and(clustered))
+    }
+}
+
+/// The store of a node that has stopped serving.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) projections: Projections,
+    writer: WriterThread,
+    /// Declared last: unlocked when nothing uses the engine any more.
+    _directory: Option<Directory>,
+}
+
+impl Store {
+    /// Writes and syncs what is queued, and closes it.
+    pub(crate) async fn close(self) -> Result<(), StopError> {
+        let Self { projections, writer, _directory } = self;
+        // The last handle: the writer ends once its queue is empty.
+        drop(projections);
+        writer.join().await
     }
 }
 

@@ -254,9 +254,9 @@ pub fn park(path: &Path, folder: &Path) -> Result<(), DirectoryError> {
     let held = std::iter::once(HOLDS).chain(EngineKind::ALL.iter().map(|kind| kind.name()));
     for name in held.filter(|name| path.join(name).exists()) {
         fs::rename(path.join(name), folder.join(name)).map_err(io_error)?;
-    }
-    for folder in [folder, path] {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error)?;
+        for folder in folder.ancestors().take(2).chain([path]) {
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error)?;
+        }
     }
     Ok(())
 }

@@ -45,6 +45,14 @@ impl Projections {
         self.ask_to(Work::Note(layout::note(name), note)).await
     }
 
+    /// Returns once everything that was handed to the writer before this is decided, and on the disk.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn written(&self) -> Result<(), WriteError> {
+        self.ask_to(Work::List(Vec::new())).await
+    }
+
     /// Turns clients' writes away from now on, or takes them again.
     pub fn set_fence(&self, fence: Option<Fence>) {
         self.shared.set_fence(fence);

@@ -199,7 +199,8 @@ pub const SETTINGS: &[Setting] = &[
         default: "604800",
         meaning: "How long a retired artifact is kept, 1 to 315360000 s; the default is 7 days. After that, once every member has \
                   had it, it is forgotten with its history, and its transition ids may be used again: let it be longer than \
-                  any retry. A member that is away for longer has to start afresh. The same on every node.",
+                  any retry, and more than twice max_drift_ms. A member that is away for longer has to start afresh. The same on \
+                  every node.",
         has_flag: true,
         set: |config, text| number(text, 1, 315_360_000).map(|seconds| config.retention = Duration::from_secs(seconds)),
     },

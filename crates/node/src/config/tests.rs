@@ -214,3 +214,10 @@ fn a_misspelt_variable_is_told() {
         ["PATH", "PLIMSOLL_LISTEN", "PLIMSOLL_LISTN", "PLIMSOLL_URL", "PLIMSOLL_TOKENZ", "PLIMSOLL_PORT_7171_TCP"];
     assert_eq!(unknown_variables(names), ["PLIMSOLL_LISTN", "PLIMSOLL_TOKENZ"]);
 }
+
+#[test]
+fn the_retention_is_longer_than_clocks_may_be_apart() {
+    let error = load("retention_s = 2\nmax_drift_ms = 1000", &[TOKEN], &[]).unwrap_err();
+    assert!(error.starts_with("retention_s: must be more than twice max_drift_ms"), "{error}");
+    assert!(load("retention_s = 2\nmax_drift_ms = 999", &[TOKEN], &[]).is_ok());
+}
