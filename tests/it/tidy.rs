@@ -60,6 +60,21 @@ fn no_file_names_the_machine_it_was_written_on() {
     assert_eq!(found, Vec::<String>::new());
 }
 
+/// Which branch of a `select!` that is not biased is looked at first is drawn by the runtime: a run of the simulation could
+/// not be repeated.
+#[test]
+fn nothing_is_left_to_the_chance_of_the_runtime() {
+    let mut found = Vec::new();
+    for path in tracked(&["rs"]) {
+        let text = fs::read_to_string(root().join(&path)).unwrap();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let is_drawn = |pair: &[&str]| pair[0].ends_with("select! {") && pair[1] != "biased;";
+        let drawn = lines.windows(2).enumerate().filter(|(_, pair)| is_drawn(pair));
+        found.extend(drawn.map(|(line, _)| format!("{path}:{}", line + 1)));
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
 #[test]
 fn the_top_level_is_the_one_of_the_map() {
     let allowed = [

@@ -40,8 +40,9 @@ pub(crate) async fn tell(
     let heard = Mutex::new(None);
     let teller = Teller::new(context, follower, version, follow, sender, &heard);
     tokio::select! {
-        told = teller.tell() => told,
+        biased;
         ended = listen(context, follower, reader, &heard) => ended,
+        told = teller.tell() => told,
     }
 }
 
@@ -131,6 +132,7 @@ impl<'a> Teller<'a> {
                 continue;
             }
             tokio::select! {
+                biased;
                 changed = progress.changed() => if changed.is_err() { return Ok(()) },
                 () = sleep_until(due) => {}
             }

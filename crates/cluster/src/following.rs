@@ -40,9 +40,10 @@ pub(crate) async fn run(context: Arc<Context>) {
         rounds.look(&context).await;
         let at = retry.as_ref().map_or(rounds.next_look(), |retry| retry.at.min(rounds.next_look()));
         tokio::select! {
-            () = sleep_until(at) => {}
+            biased;
             // The other end is the context's own, so it does not end.
             _changed = heard.changed() => {}
+            () = sleep_until(at) => {}
         }
     }
 }

@@ -73,6 +73,7 @@ pub(crate) async fn keep(context: Arc<Context>, seeds: Vec<String>) {
             }
         }
         tokio::select! {
+            biased;
             changed = changed.changed() => if changed.is_err() { return },
             _ended = tasks.join_next(), if !tasks.is_empty() => {}
         }

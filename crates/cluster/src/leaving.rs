@@ -180,6 +180,7 @@ pub(crate) async fn keep_roster(context: Arc<Context>) {
             }
         }
         tokio::select! {
+            biased;
             changed = changed.changed() => if changed.is_err() { return },
             changed = ready.changed() => if changed.is_err() { return },
         }

@@ -67,8 +67,9 @@ pub(crate) async fn serve(context: Arc<Context>, mut listener: Box<dyn Listener>
         tasks.spawn(async move {
             let mut cut = context.cut.subscribe();
             tokio::select! {
-                () = connection(Arc::clone(&context), stream) => {}
+                biased;
                 () = is_set(&mut cut) => {}
+                () = connection(Arc::clone(&context), stream) => {}
             }
             drop(place);
         });
@@ -111,10 +112,11 @@ async fn connection(context: Arc<Context>, stream: Box<dyn Stream>) {
         }
     };
     tokio::select! {
+        biased;
+        () = over => {}
         served = serving => if let Err(error) = served {
             tracing::debug!(%error, "a connection to the peer port has ended");
         },
-        () = over => {}
     }
 }
 

@@ -60,6 +60,7 @@ impl Connector for Net {
             let mut hung = self.hung.lock().unwrap().entry(address.to_owned()).or_default().subscribe();
             tokio::spawn(async move {
                 tokio::select! {
+                    biased;
                     _ended = tokio::io::copy_bidirectional(&mut outgoing, &mut incoming) => return,
                     _hung = hung.changed() => {}
                 }

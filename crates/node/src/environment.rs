@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::node::StartError;
+pub use crate::tasks::writer::{SimulatedSync, Writing};
 
 /// Whether answers carry a `date`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct Environment {
     pub engine: Arc<dyn Engine>,
     /// The room on the data disk.
     pub free_bytes: FreeBytes,
+    /// On what the writer of the store runs.
+    pub writing: Writing,
     /// Where clients connect.
     pub listener: Box<dyn Listener>,
     /// Whether answers carry a `date`.
@@ -79,6 +82,7 @@ impl Environment {
             seed,
             engine,
             free_bytes: Arc::new(move || directory::free_bytes(&path)),
+            writing: Writing::Threads,
             listener: Box::new(listener),
             date_header: DateHeader::OfTheSystem,
             peers,

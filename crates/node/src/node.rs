@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::rate::{Rate, RateLimits};
 use crate::tasks::forgetting::ForgettingTask;
 use crate::tasks::server::ServerTask;
-use crate::tasks::writer::WriterThread;
+use crate::tasks::writer::WriterTask;
 
 /// What a node is told by its owner. [`crate::config::Config`] makes one and documents each setting.
 #[derive(Debug, Clone)]
@@ -162,7 +162,7 @@ impl Node {
         let identity = projections.identity();
         let format = projections.format();
         let (stop, stopping) = watch::channel(false);
-        let writer = WriterThread::spawn(writer).map_err(StartError::Thread)?;
+        let writer = WriterTask::spawn(writer, environment.writing).map_err(StartError::Thread)?;
         let (cluster, cluster_tasks) = match (options.cluster.clone(), environment.peers) {
             (Some(_), Some(_)) if format.is_old() => {
                 tracing::warn!("the node stays away from its peers until the data directory is migrated");
@@ -303,7 +303,7 @@ pub struct RunningNode {
     cluster_tasks: Option<ClusterTasks>,
     forgetting: ForgettingTask,
     projections: Projections,
-    writer: WriterThread,
+    writer: WriterTask,
     /// Declared last: unlocked when nothing uses the engine any more.
     _directory: Option<Directory>,
 }
@@ -351,7 +351,7 @@ impl RunningNode {
         tokio::select! {
             biased;
             _ = self.server.ended() => {}
-            () = self.writer.ended() => {}
+            _ = self.writer.ended() => {}
             () = panicked(self.cluster_tasks.as_mut()) => {}
             () = behind(self.cluster.as_ref()) => {}
         }
@@ -386,7 +386,7 @@ impl RunningNode {
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) projections: Projections,
-    writer: WriterThread,
+    writer: WriterTask,
     /// Declared last: unlocked when nothing uses the engine any more.
     _directory: Option<Directory>,
 }
@@ -410,8 +410,8 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::environment::DateHeader;
     use crate::environment::fixture::Handed;
+    use crate::environment::{DateHeader, Writing};
 
     async fn start(engine: Memory, seed: u64) -> (RunningNode, mpsc::Sender<DuplexStream>) {
         start_on(engine, seed, Arc::new(|| None)).await
@@ -426,6 +426,7 @@ mod tests {
             free_bytes,
             listener: Box::new(handed),
             date_header: DateHeader::Absent,
+            writing: Writing::Threads,
             peers: None,
             directory: None,
         };

@@ -8,13 +8,15 @@
 //! Nothing is answered, and nothing shown to readers, before the sync that covers it: not even a repetition, for what it
 //! repeats may not be durable yet. So every group passes the syncer, in order.
 //!
+//! The two may also be tasks ([`Writer::run_as_tasks`]), where time is simulated and a thread would not see it.
+//!
 //! A failed commit or sync is final: every request fails from then on, because the kernel may have dropped what it could
 //! not write, and a second sync would not say so.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -261,7 +263,10 @@ impl Writer {
             }
             while let Some(first) = self.next() {
                 let group = self.gather(first);
-                if self.write(group, &to_syncer).is_break() {
+                if let Some(committed) = self.write(group)
+                    && let Err(unsent) = to_syncer.send(committed)
+                {
+                    self.abandon(unsent.0);
                     break;
                 }
                 self.count(When::Due);
@@ -271,16 +276,60 @@ impl Writer {
         self.close();
     }
 
-    /// Waits for a request. While none waits, facts are counted that are not counted yet.
+    /// Writes until the store is closed, on the runtime. Each sync takes as long as `disk` does before it. What
+    /// is not synced when this is dropped was not acknowledged.
+    pub async fn run_as_tasks<Syncing: Future<Output = ()>>(mut self, disk: impl Fn() -> Syncing) {
+        let (to_syncer, mut committed) = mpsc::channel(GROUPS_IN_FLIGHT_MAX);
+        let syncer = Syncer { engine: self.door.engine(), shared: Arc::clone(&self.shared) };
+        let syncing = async {
+            while let Some(first) = committed.recv().await {
+                let mut groups = vec![first];
+                groups.extend(std::iter::from_fn(|| committed.try_recv().ok()));
+                disk().await;
+                syncer.sync(groups);
+            }
+        };
+        let writing = async {
+            loop {
+                let next = match self.next_waiting() {
+                    ControlFlow::Break(next) => next,
+                    ControlFlow::Continue(()) => self.queue.recv().await,
+                };
+                let Some(first) = next else { break };
+                let group = self.gather(first);
+                if let Some(committed) = self.write(group)
+                    && let Err(unsent) = to_syncer.send(committed).await
+                {
+                    self.abandon(unsent.0);
+                    break;
+                }
+                self.count(When::Due);
+            }
+            drop(to_syncer);
+            self
+        };
+        let (mut writer, ()) = tokio::join!(writing, syncing);
+        writer.close();
+    }
+
+    /// Waits for a request; `None` when there will be none any more.
     fn next(&mut self) -> Option<Request> {
+        match self.next_waiting() {
+            ControlFlow::Break(next) => next,
+            ControlFlow::Continue(()) => self.queue.blocking_recv(),
+        }
+    }
+
+    /// The request that waits. While none does, facts are counted that are not counted yet.
+    fn next_waiting(&mut self) -> ControlFlow<Option<Request>> {
         while self.door.is_behind() && self.shared.failure().is_none() {
             match self.queue.try_recv() {
-                Ok(request) => return Some(request),
-                Err(TryRecvError::Disconnected) => return None,
+                Ok(request) => return ControlFlow::Break(Some(request)),
+                Err(TryRecvError::Disconnected) => return ControlFlow::Break(None),
                 Err(TryRecvError::Empty) => drop(self.count(When::Due)),
             }
         }
-        self.queue.blocking_recv()
+        ControlFlow::Continue(())
     }
 
     /// Goes on counting facts where some are not counted yet, and notes the count when it is time. Returns whether it was
@@ -321,11 +370,11 @@ impl Writer {
         group
     }
 
-    /// Decides and commits a group, and hands it on; breaks off where there is nobody to hand it to.
-    fn write(&mut self, requests: Vec<Request>, to_syncer: &SyncSender<Committed>) -> ControlFlow<()> {
+    /// Decides and commits a group, to be synced. A store that has failed answers at once.
+    fn write(&mut self, requests: Vec<Request>) -> Option<Committed> {
         if let Some(failure) = self.shared.failure() {
             requests.into_iter().for_each(|request| request.refuse(failure));
-            return ControlFlow::Continue(());
+            return None;
         }
         let room = self.gauge.room(self.door.now());
         let mut group = self.door.group(room);
@@ -336,16 +385,17 @@ impl Writer {
             Ok(changed) => changed,
             Err(error) => {
                 answer_failed(decided, fail(&self.shared, &error));
-                return ControlFlow::Continue(());
+                return None;
             }
         };
         let sequence = self.door.sequence();
-        if let Err(unsent) = to_syncer.send(Committed { sequence, has_notes, changed, decided }) {
-            self.shared.fail(StoreFailure::Closed);
-            answer_failed(unsent.0.decided, StoreFailure::Closed);
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
+        Some(Committed { sequence, has_notes, changed, decided })
+    }
+
+    /// Nobody syncs any more.
+    fn abandon(&self, committed: Committed) {
+        self.shared.fail(StoreFailure::Closed);
+        answer_failed(committed.decided, StoreFailure::Closed);
     }
 }
 

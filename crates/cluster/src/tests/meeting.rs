@@ -190,6 +190,7 @@ async fn a_clock_that_is_set_back_is_found_while_writes_do_not_rest() {
         }
     };
     tokio::select! {
+        biased;
         () = posting => {}
         () = until("it is fenced", || members[2].projections.fence() == Some(Fence::Clock)) => {}
     }

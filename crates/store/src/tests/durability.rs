@@ -6,6 +6,7 @@ use super::*;
 use crate::directory::{Directory, DirectoryError, EngineKind};
 use crate::engine::Table;
 use crate::layout;
+use crate::writer::Series;
 
 const ENGINE: EngineOptions = EngineOptions { cache_bytes: 4 << 20 };
 
@@ -232,4 +233,33 @@ async fn a_page_of_the_feed_waits_for_what_took_a_fact_away() {
     let page = store.facts(start).await.unwrap();
     assert_eq!(page.facts.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [1, 3, 4]);
     assert_eq!(page.up_to, 4);
+}
+
+/// As where time is simulated: what waits shares a sync, and what was acknowledged is on the disk.
+#[tokio::test]
+async fn the_writer_runs_as_tasks_too() {
+    let (disk, syncs) = (Memory::new(), Arc::new(AtomicU64::new(0)));
+    let now = Arc::new(AtomicU64::new(START));
+    let fresh = StoredIdentity { node: NodeId::new(7), incarnation: 9 };
+    let options = options(&now, &Arc::new(AtomicU64::new(u64::MAX)));
+    let (projections, writer) = Projections::open(Arc::new(disk.clone()), fresh, &options).unwrap();
+    let counted = Arc::clone(&syncs);
+    let writing = tokio::spawn(writer.run_as_tasks(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(20))
+    }));
+    let tenant = TenantId::parse("acme").unwrap();
+    let mut enqueued = Vec::new();
+    for at in 0..64 {
+        let posts = vec![post(draft("a", &format!("t-{at}"), "new"))];
+        enqueued.push(projections.enqueue(&tenant, posts, &Series::default()).await.unwrap());
+    }
+    for enqueued in enqueued {
+        assert!(enqueued.outcomes().await.iter().all(Result::is_ok));
+    }
+    assert!((1..=3).contains(&syncs.load(Ordering::SeqCst)), "{syncs:?}");
+    disk.crash();
+    assert_eq!(projections.fingerprint().unwrap().count, 64);
+    drop(projections);
+    writing.await.unwrap();
 }
