@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_domain::projection::{Ahead, Horizon};
-use plimsoll_store::forgetting::ForgetError;
+use plimsoll_store::forgetting::{ForgetError, Ways};
 use plimsoll_store::notes::Fence;
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
@@ -25,6 +25,9 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Members of this node's own horizon have so long to bring what it lacks, before it starts afresh.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Where only a few are ahead all facts are read for them so often.
+const TRIES_FOR_FEW: u32 = 4;
+
 /// Forgets what may be forgotten, for ever.
 pub(crate) async fn run(context: Arc<Context>) {
     let mut heard = context.horizons.subscribe();
@@ -32,7 +35,8 @@ pub(crate) async fn run(context: Arc<Context>) {
     let mut retry: Option<Retry> = None;
     loop {
         if retry.as_ref().is_none_or(|retry| retry.at <= Instant::now()) {
-            retry = match follow(&context).await {
+            let tries = retry.map_or(0, |retry| retry.tries);
+            retry = match follow(&context, tries).await {
                 Ok(()) => None,
                 Err(trouble) => Retry::after(retry, &context, &trouble),
             };
@@ -61,14 +65,17 @@ enum Trouble {
     },
 }
 
-/// Goes to the horizon of those who are ahead, if some are.
-async fn follow(context: &Context) -> Result<(), Trouble> {
+/// Goes to the horizon of those who are ahead, if some are; after so many tries that came to nothing.
+async fn follow(context: &Context, tries: u32) -> Result<(), Trouble> {
     let projections = &context.projections;
     projections.go_on_forgetting().await.map_err(Trouble::Unfinished)?;
     let is_over = *context.behind.borrow();
     let ahead = projections.horizon().filter(|_| !is_over).and_then(|own| context.ahead(own));
     let Some(ahead) = ahead else { return Ok(()) };
-    if let Err(error) = projections.reach(ahead.horizon).await {
+    // A new promise would take the place of one that somebody may decide by.
+    let may_promise = (ahead.is_of_most || tries < TRIES_FOR_FEW) && context.gives_word_to(context.node());
+    let ways = Ways { by_having_nothing: ahead.is_of_most, by_a_new_promise: may_promise };
+    if let Err(error) = projections.reach(ahead.horizon, ways).await {
         // It matters now who else is ahead, and not all members tell each other that by themselves.
         drop(exchange(context, projections.horizon().unwrap_or_default()).await);
         return Err(Trouble::Behind { ahead, error });
@@ -80,7 +87,9 @@ async fn follow(context: &Context) -> Result<(), Trouble> {
 /// When to try again what did not work.
 #[derive(Clone, Copy)]
 struct Retry {
-    since: Instant,
+    tries: u32,
+    /// Since when most of the others cannot be followed.
+    behind: Option<Instant>,
     pause: Duration,
     at: Instant,
 }
@@ -89,18 +98,22 @@ impl Retry {
     /// The next try, if there is to be one.
     fn after(before: Option<Self>, context: &Context, trouble: &Trouble) -> Option<Self> {
         let now = Instant::now();
-        let Some(Self { since, pause, .. }) = before else {
+        let is_behind =
+            matches!(trouble, Trouble::Behind { ahead: Ahead { is_of_most: true, .. }, error: ForgetError::Behind(_) });
+        let Some(Self { tries, behind, pause, .. }) = before else {
             tracing::warn!("{trouble}; this is tried again");
-            return Some(Self { since: now, pause: RETRY_MIN, at: now + RETRY_MIN });
+            let behind = is_behind.then_some(now);
+            return Some(Self { tries: 1, behind, pause: RETRY_MIN, at: now + RETRY_MIN });
         };
-        if let Trouble::Behind { ahead: Ahead { horizon, is_of_most: true }, error: ForgetError::Behind(_) } = trouble
+        let behind = is_behind.then(|| behind.unwrap_or(now));
+        if let (Trouble::Behind { ahead, .. }, Some(since)) = (trouble, behind)
             && since.elapsed() >= GRACE
         {
-            context.fall_behind(*horizon);
+            context.fall_behind(ahead.horizon);
             return None;
         }
-        let pause = (2 * pause).min(RETRY_MAX);
-        Some(Self { since, pause, at: now + pause })
+        let pause = (2 * pause).min(if is_behind { GRACE } else { RETRY_MAX });
+        Some(Self { tries: tries.saturating_add(1), behind, pause, at: now + pause })
     }
 }
 

@@ -15,7 +15,7 @@ use plimsoll_wire::peer::v1::{Standing, decode_standing, encode_standing};
 
 use crate::context::Context;
 use crate::link::{Link, LinkError};
-use crate::roster::Peer;
+use crate::roster::{Liveness, Peer};
 
 /// The header that says of which horizon the asker is. Without it, it is of the first.
 pub(crate) const HEADER: &str = "plimsoll-horizon";
@@ -87,12 +87,13 @@ impl Context {
         self.horizons.send_if_modified(|horizons| horizons.insert(peer, horizon) != Some(horizon));
     }
 
-    /// Who is ahead of this node, if somebody is.
+    /// Who is ahead of this node, if somebody is. What a member said that is not there any more does not count.
     pub(crate) fn ahead(&self, own: Horizon) -> Option<Ahead> {
-        let members: Vec<NodeId> = self
-            .roster
-            .view(|peers| peers.iter().filter(|(_, peer)| !peer.entry.gone).map(|(node, _)| *node).collect());
+        let members: Vec<(NodeId, bool)> = self.roster.view(|peers| {
+            let members = peers.iter().filter(|(_, peer)| !peer.entry.gone);
+            members.map(|(node, peer)| (*node, peer.link.is_some() || peer.liveness != Liveness::Down)).collect()
+        });
         let heard = self.horizons.borrow();
-        ahead(own, members.iter().map(|member| heard.get(member).copied()))
+        ahead(own, members.iter().map(|(member, is_there)| heard.get(member).filter(|_| *is_there).copied()))
     }
 }

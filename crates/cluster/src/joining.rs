@@ -111,7 +111,9 @@ impl<'a> CatchingUp<'a> {
 
     fn is_over(&self, missing: u64, joined: bool) -> bool {
         let Some(met) = self.met else {
-            let is_alone = self.began.elapsed() >= ALONE_AFTER;
+            // Whoever is connected and has told nothing yet forgets, or is to be followed to its horizon first.
+            let is_connected = || self.context.roster.view(|peers| peers.values().any(|peer| peer.link.is_some()));
+            let is_alone = self.began.elapsed() >= ALONE_AFTER && (joined || !is_connected());
             if is_alone {
                 tracing::warn!(joined, "no peer answers; the node goes on alone");
             }

@@ -45,8 +45,10 @@ const LASTING: Duration = Duration::from_secs(10);
 const REFUSED_FACT_PAUSE: Duration = Duration::from_millis(200);
 const REFUSED_FACT_PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// The pause before it is tried again to come to one horizon with a peer.
+/// The pause before it is tried again to follow a peer of another horizon: doubled each time, up to the most, and over when
+/// one of the two has come further.
 const HORIZON_PAUSE: Duration = Duration::from_millis(100);
+const HORIZON_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Keeps connections to all members there are, and calls the seeds until they are members. Runs for ever.
 pub(crate) async fn keep(context: Arc<Context>, seeds: Vec<String>) {
@@ -170,6 +172,20 @@ async fn keep_one(context: Arc<Context>, node: NodeId) {
     }
 }
 
+/// Waits until this node, or a member, is of another horizon, or for a while. Returns whether one is.
+async fn another_horizon(context: &Context, patience: Duration) -> bool {
+    let (mut own, mut theirs) = (context.projections.watch_horizon(), context.horizons.subscribe());
+    let changed = async {
+        tokio::select! {
+            biased;
+            // The other ends live as long as the context.
+            _own = own.changed() => {}
+            _theirs = theirs.changed() => {}
+        }
+    };
+    timeout(patience, changed).await.is_ok()
+}
+
 /// Waits as long as the node cuts itself off.
 async fn uncut(context: &Context) {
     let mut cut = context.cut.subscribe();
@@ -188,6 +204,7 @@ async fn use_link(context: &Context, link: &Link, node: NodeId) -> LinkError {
     let mut changed = context.roster.watch();
     let mut cut = context.cut.subscribe();
     let mut pause = REFUSED_FACT_PAUSE;
+    let mut horizon_pause = HORIZON_PAUSE;
     loop {
         let began = Instant::now();
         let wanted = context.roster.plan().get(&node).cloned();
@@ -216,7 +233,16 @@ async fn use_link(context: &Context, link: &Link, node: NodeId) -> LinkError {
             parted = following => match parted {
                 // One of the two forgets at this moment, or is about to.
                 Parted::Link(LinkError::OtherHorizon | LinkError::Forgetting)
-                | Parted::Store(WriteError::OtherHorizon) => sleep(HORIZON_PAUSE).await,
+                | Parted::Store(WriteError::OtherHorizon) => {
+                    if began.elapsed() >= LASTING {
+                        horizon_pause = HORIZON_PAUSE;
+                    }
+                    if another_horizon(context, horizon_pause).await {
+                        horizon_pause = HORIZON_PAUSE;
+                    } else {
+                        horizon_pause = (horizon_pause * 2).min(HORIZON_PAUSE_MAX);
+                    }
+                }
                 Parted::Link(error) => return error,
                 Parted::Store(error) => {
                     if began.elapsed() >= LASTING {

@@ -40,8 +40,12 @@ const ROUNDS: u32 = 8;
 /// A round that came to nothing is tried again after this part of the time between two.
 const RETRIES: u32 = 8;
 
-/// How long a round may take, in which each member reads its log once; or half the retention, where that is less.
+/// How long a round may take, in which each member reads its log once; or a part of the retention, where that is less.
 const ROUND_TIME_MAX: Duration = Duration::from_secs(300);
+const ROUND_PART: u32 = 4;
+
+/// A word holds for so many times of a round. After a round that failed there is as much time in which it does not.
+const WORD_ROUNDS: u32 = 2;
 
 /// Why the members have not agreed.
 #[derive(Debug, Error)]
@@ -60,7 +64,7 @@ enum Disagreement {
     Refused(NodeId),
     #[error("this node has promised to another")]
     Promised,
-    #[error("others have agreed meanwhile")]
+    #[error("a member is ahead of this node: others have agreed, or it has forgotten something by itself")]
     Overtaken,
     #[error("members came or went meanwhile")]
     OtherMembers,
@@ -107,7 +111,7 @@ impl Rounds {
             // Whoever does not hear it finds out when it asks for facts.
             Ok(Some(horizon)) => drop(exchange(context, horizon).await),
             Err(disagreement) => {
-                self.next = Instant::now() + context.retention / ROUNDS / RETRIES;
+                self.next = Instant::now() + (context.retention / ROUNDS / RETRIES).max(2 * word_time(context));
                 context.counters.rounds_failed.add(1);
                 tracing::warn!(reason = %disagreement, "the members have not agreed on what to forget; they are asked again");
             }
@@ -166,7 +170,12 @@ fn until(context: &Context) -> UnixNanos {
 }
 
 fn round_time(context: &Context) -> Duration {
-    (context.retention / 2).min(ROUND_TIME_MAX)
+    (context.retention / ROUND_PART).min(ROUND_TIME_MAX)
+}
+
+/// So long somebody may decide by the word of a member.
+fn word_time(context: &Context) -> Duration {
+    WORD_ROUNDS * round_time(context)
 }
 
 /// Asks all members, decides, and forgets. `None` where there is nothing to forget.
@@ -206,8 +215,9 @@ async fn agree(context: &Context, members: &[(NodeId, Link)]) -> Result<Option<H
     for (node, link) in members {
         own = settle(context, link, *node).await.map_err(|error| Disagreement::Silent(*node, error))?;
     }
-    let promise = context.projections.promise(until(context)).await?;
-    if promise.tombstones == 0 {
+    let promise = context.projections.promise(until(context), word_time(context)).await?;
+    // A horizon for nothing would make each older backup useless.
+    if !context.projections.would_forget(promise.horizon.until).await? {
         return Ok(None);
     }
     let question = encode_ask_promise(promise.horizon.until);
@@ -260,7 +270,7 @@ pub(crate) async fn promise(context: &Context, peer: NodeId, asked: UnixNanos) -
     if !context.gives_word_to(peer) {
         return refused("this node has given its word to another member");
     }
-    match context.projections.promise(asked).await {
+    match context.projections.promise(asked, word_time(context)).await {
         Ok(promise) => Some(promise.horizon),
         Err(error) => refused(&error.to_string()),
     }
@@ -269,9 +279,9 @@ pub(crate) async fn promise(context: &Context, peer: NodeId, asked: UnixNanos) -
 impl Context {
     /// Whether this node may promise something to a member: it has given its word to nobody else who may still decide by it.
     /// If so, it is given from now on.
-    fn gives_word_to(&self, member: NodeId) -> bool {
+    pub(crate) fn gives_word_to(&self, member: NodeId) -> bool {
         let mut given = self.word.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_kept = given.is_some_and(|(to, at)| to != member && at.elapsed() < 2 * round_time(self));
+        let is_kept = given.is_some_and(|(to, at)| to != member && at.elapsed() < word_time(self));
         if !is_kept {
             *given = Some((member, Instant::now()));
         }

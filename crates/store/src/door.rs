@@ -186,7 +186,7 @@ pub(crate) struct Group<'a> {
     changed: BTreeMap<Vec<u8>, Change>,
     counted: Vec<Counted>,
     room: Room,
-    now: UnixNanos,
+    pub(crate) now: UnixNanos,
 }
 
 /// A group that is decided.

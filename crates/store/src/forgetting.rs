@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use plimsoll_domain::id::{ArtifactId, TenantId};
 use plimsoll_domain::projection::{Body, Fact, FactKey, Fingerprint, Horizon, forgotten};
@@ -26,7 +27,7 @@ use crate::horizons::{Horizons, Step};
 use crate::layout;
 use crate::log;
 use crate::projections::Projections;
-use crate::staging::Known;
+use crate::staging::{Known, Staging};
 use crate::writer::{Outcome, Work};
 
 /// Entries of the list that are written, or forgotten by, at a time.
@@ -52,6 +53,15 @@ pub struct Promise {
     pub horizon: Horizon,
     /// How many tombstones it would forget by.
     pub tombstones: u64,
+}
+
+/// How a store may come to a horizon, but for the promise it has made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ways {
+    /// Because it holds nothing from up to then: what was forgotten it never had.
+    pub by_having_nothing: bool,
+    /// By promising now what the others had. That reads the whole log, and takes the place of another promise.
+    pub by_a_new_promise: bool,
 }
 
 /// A store does not forget.
@@ -106,8 +116,11 @@ impl Group<'_> {
         let until = self.state.horizons.until();
         let mut room = FACTS_MAX;
         for (head, tombstone) in rows {
+            if room == 0 {
+                break;
+            }
             let is_done = match layout::names_of_head(head) {
-                Some((tenant, artifact)) => self.forget(&tenant, &artifact, *tombstone, until, &mut room),
+                Some((tenant, artifact)) => self.forget(head, (&tenant, &artifact), (*tombstone, until), &mut room),
                 None => Ok(true),
             };
             match is_done {
@@ -119,24 +132,32 @@ impl Group<'_> {
         Vec::new()
     }
 
-    /// Forgets of an artifact, as long as there is room in the group. Returns whether that was all. What is taken out one by
-    /// one is hidden by what goes after it, so wherever this stops the artifact reads as before.
+    /// Forgets of an artifact, as long as there is room in the group, of which reading takes as much as removing. Returns
+    /// whether that was all. What is taken out one by one is hidden by what goes after it, so wherever this stops the artifact
+    /// reads as before, and what is left is judged as it was: it is not read again as a whole.
     fn forget(
         &mut self,
-        tenant: &TenantId,
-        artifact: &ArtifactId,
-        tombstone: Timestamp,
-        until: UnixNanos,
+        key: &[u8],
+        (tenant, artifact): (&TenantId, &ArtifactId),
+        (tombstone, until): (Timestamp, UnixNanos),
         room: &mut usize,
     ) -> Result<bool, ReadError> {
+        let is_begun = self.state.horizons.begun.as_deref() == Some(key);
         let head = self.head(tenant, artifact)?;
-        let facts: Vec<Fact> = self.staging.facts_of(tenant, artifact, &head.history).collect::<Result<_, _>>()?;
+        let facts = self.staging.facts_of(tenant, artifact, &head.history);
+        let bound = if is_begun { *room + 1 } else { usize::MAX };
+        let facts: Vec<Fact> = facts.take(bound).collect::<Result<_, _>>()?;
         let count = forgotten(&facts, tombstone, until);
+        let is_all = count <= *room;
+        if !is_all && *room < FACTS_MAX {
+            // It gets a group of its own.
+            return Ok(false);
+        }
         for fact in facts.iter().take(count.min(*room)) {
             self.forget_fact(tenant, fact)?;
         }
-        let is_all = count <= *room;
-        *room = room.saturating_sub(count);
+        *room = room.saturating_sub(facts.len());
+        self.state.horizons.begun = (!is_all).then(|| key.to_vec());
         if is_all && count == facts.len() {
             for (key, _) in self.staging.scan(Table::Meta, &layout::reuses(tenant, artifact))? {
                 self.staging.remove(Table::Meta, key);
@@ -190,16 +211,17 @@ impl Projections {
     }
 
     /// Promises to forget by the tombstones from up to a moment, if the other members have what this store has from up to
-    /// then. Reads the whole log once. Does not wait for its turn.
+    /// then. Reads the whole log once. Does not wait for its turn. For the time of `binding` no fact is merged that would make
+    /// the promise void; after that the promise goes.
     ///
     /// # Errors
     /// [`ForgetError::Busy`], and where the store cannot be read or written.
-    pub async fn promise(&self, until: UnixNanos) -> Result<Promise, ForgetError> {
+    pub async fn promise(&self, until: UnixNanos, binding: Duration) -> Result<Promise, ForgetError> {
         let _turn = self.forgetting.turn.try_lock().map_err(|_| ForgetError::Busy)?;
-        self.promise_now(until).await
+        self.promise_now(until, binding).await
     }
 
-    async fn promise_now(&self, until: UnixNanos) -> Result<Promise, ForgetError> {
+    async fn promise_now(&self, until: UnixNanos, binding: Duration) -> Result<Promise, ForgetError> {
         self.step(Step::Promise(until), ForgetError::Busy).await?;
         let mut rows = self.listed(None)?;
         while let Some((last, _)) = rows.last().cloned() {
@@ -208,7 +230,7 @@ impl Projections {
         }
         let (facts, tombstones) = self.list_tombstones(until).await?;
         let horizon = Horizon { until, facts };
-        self.step(Step::Promised(horizon), ForgetError::Busy).await?;
+        self.step(Step::Promised(horizon, binding), ForgetError::Busy).await?;
         Ok(Promise { horizon, tombstones })
     }
 
@@ -259,6 +281,41 @@ impl Projections {
         Ok((last, rows))
     }
 
+    /// Whether something would be forgotten by what was promised last. Reads artifacts until it finds one; where one changes
+    /// meanwhile, it takes it for that one.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn would_forget(&self, until: UnixNanos) -> Result<bool, ForgetError> {
+        let mut rows = self.listed(None)?;
+        while let Some((last, _)) = rows.last().cloned() {
+            for (head, tombstone) in rows {
+                let names = layout::names_of_head(&head);
+                match names.map(|(tenant, artifact)| self.count_forgotten(&tenant, &artifact, tombstone, until)) {
+                    None | Some(Ok(0)) => {}
+                    Some(Ok(_) | Err(ReadError::Dangling { .. })) => return Ok(true),
+                    Some(Err(error)) => return Err(error.into()),
+                }
+                tokio::task::yield_now().await;
+            }
+            rows = self.listed(Some(&last))?;
+        }
+        Ok(false)
+    }
+
+    fn count_forgotten(
+        &self,
+        tenant: &TenantId,
+        artifact: &ArtifactId,
+        tombstone: Timestamp,
+        until: UnixNanos,
+    ) -> Result<usize, ReadError> {
+        let Some(head) = self.head(tenant, artifact)? else { return Ok(0) };
+        let staging = Staging::over(&*self.engine);
+        let facts: Vec<Fact> = staging.facts_of(tenant, artifact, &head.history).collect::<Result<_, _>>()?;
+        Ok(forgotten(&facts, tombstone, until))
+    }
+
     /// Forgets up to a horizon that this store has promised, and all other members: returns once that is done and on the
     /// disk.
     ///
@@ -274,12 +331,11 @@ impl Projections {
         self.finish().await
     }
 
-    /// Comes to a horizon that others have come to: by the promise this store has made, or because it holds nothing from up
-    /// to then, or by promising what they had. Returns once that is done and on the disk.
+    /// Comes to a horizon that others have come to, in one of the ways it may. Returns once that is done and on the disk.
     ///
     /// # Errors
-    /// [`ForgetError::Behind`]: it can do none of this. And where the store cannot be read or written.
-    pub async fn reach(&self, horizon: Horizon) -> Result<(), ForgetError> {
+    /// [`ForgetError::Behind`]: it can in none of them. And where the store cannot be read or written.
+    pub async fn reach(&self, horizon: Horizon, ways: Ways) -> Result<(), ForgetError> {
         let _turn = self.forgetting.turn.lock().await;
         self.finish().await?;
         if let Some(own) = self.horizon().filter(|own| own.until >= horizon.until) {
@@ -289,12 +345,15 @@ impl Projections {
             Err(ForgetError::Unpromised(_)) => {}
             outcome => return outcome,
         }
-        match self.step(Step::Adopt(horizon), ForgetError::Behind(horizon.until)).await {
-            Err(ForgetError::Behind(_)) => {}
-            outcome => return outcome,
+        let behind = || ForgetError::Behind(horizon.until);
+        if ways.by_having_nothing {
+            match self.step(Step::Adopt(horizon), behind()).await {
+                Err(ForgetError::Behind(_)) => {}
+                outcome => return outcome,
+            }
         }
-        if self.promise_now(horizon.until).await?.horizon != horizon {
-            return Err(ForgetError::Behind(horizon.until));
+        if !ways.by_a_new_promise || self.promise_now(horizon.until, Duration::ZERO).await?.horizon != horizon {
+            return Err(behind());
         }
         self.forget_now(horizon).await
     }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use plimsoll_domain::clock::DriftExceeded;
 use plimsoll_domain::id::NodeId;
@@ -25,6 +26,10 @@ pub(crate) struct Horizons {
     stored: StoredHorizon,
     /// The moment of a promise that is being made, as long as no other fact from up to then was merged.
     promising: Option<UnixNanos>,
+    /// By this node's clock: until then somebody may decide by what was promised.
+    binds_until: UnixNanos,
+    /// The head of the artifact that is being forgotten bit by bit, by its key.
+    pub(crate) begun: Option<Vec<u8>>,
     /// What readers see: none while facts are being forgotten.
     reached: watch::Sender<Option<Horizon>>,
     pub(crate) forgotten: Arc<AtomicU64>,
@@ -32,7 +37,14 @@ pub(crate) struct Horizons {
 
 impl Horizons {
     pub(crate) fn new(stored: StoredHorizon) -> Self {
-        Self { stored, promising: None, reached: watch::Sender::new(shown(stored)), forgotten: Arc::default() }
+        Self {
+            stored,
+            promising: None,
+            binds_until: UnixNanos::default(),
+            begun: None,
+            reached: watch::Sender::new(shown(stored)),
+            forgotten: Arc::default(),
+        }
     }
 
     /// Tells readers the horizon, and when there is none.
@@ -55,8 +67,9 @@ fn shown(StoredHorizon { reached, is_forgetting, .. }: StoredHorizon) -> Option<
 pub(crate) enum Step {
     /// A promise is being made.
     Promise(UnixNanos),
-    /// It is made, unless it is void already. From here on the list stands.
-    Promised(Horizon),
+    /// It is made, unless it is void already. From here on the list stands; and for so long, in which somebody may decide by
+    /// it, no fact is merged that would make it void.
+    Promised(Horizon, Duration),
     /// What was promised begins.
     Begin(Horizon),
     /// All on the list is forgotten.
@@ -101,8 +114,10 @@ impl Group<'_> {
                 self.state.horizons.promising = Some(until);
                 Some(StoredHorizon { promised: None, ..stored })
             }
-            Step::Promised(horizon) => {
+            Step::Promised(horizon, binding) => {
                 let is_exact = self.state.horizons.promising.take() == Some(horizon.until);
+                let binding = u64::try_from(binding.as_nanos()).unwrap_or(u64::MAX);
+                self.state.horizons.binds_until = UnixNanos::new(self.now.get().saturating_add(binding));
                 is_exact.then_some(StoredHorizon { promised: Some(horizon), ..stored })
             }
             Step::Begin(horizon) => (is_later(horizon) && stored.promised == Some(horizon)).then(|| begun(horizon)),
@@ -123,6 +138,12 @@ impl Group<'_> {
     fn keep_horizon(&mut self, stored: StoredHorizon) {
         self.state.horizons.stored = stored;
         self.staging.put(Table::Meta, layout::HORIZON.to_vec(), v1::encode_horizon(stored));
+    }
+
+    /// Whether a fact would make a promise void by which somebody may decide. It may be offered again later.
+    pub(crate) fn would_break_word(&self, fact: &Fact) -> bool {
+        let Horizons { stored, binds_until, .. } = &self.state.horizons;
+        stored.promised.is_some_and(|promised| fact.first.time <= promised.until) && self.now < *binds_until
     }
 
     /// Has a promise be void that did not count this fact.

@@ -105,6 +105,9 @@ impl Group<'_> {
         };
         if known.as_ref().is_none_or(|known| known.fact != *fact) {
             self.check_room()?;
+            if self.would_break_word(fact) {
+                return Err(WriteError::OtherHorizon);
+            }
         }
         match known {
             Some(known) if known.fact.artifact() != fact.artifact() => self.receive_namesake(tenant, fact, known),

@@ -98,6 +98,17 @@ impl Projections {
         Ok(page)
     }
 
+    /// Which of these facts are here, on the disk.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn held(&self, keys: &[FactKey]) -> Result<Vec<bool>, ReadError> {
+        let is_here = |key: &FactKey| Ok(self.engine.get(Table::Identity, &key.bytes())?.is_some());
+        let held = keys.iter().map(is_here).collect::<Result<_, ReadError>>()?;
+        self.settled(self.committed()?).await?;
+        Ok(held)
+    }
+
     /// The digests of the facts of a range with greater keys than `after`, in the order of keys, at most `limit`: as of
     /// the latest commit.
     ///

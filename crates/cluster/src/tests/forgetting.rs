@@ -1,17 +1,16 @@
 //! What was retired is forgotten everywhere, or nowhere.
 
-use plimsoll_domain::projection::{Body, Fact, Horizon, Transition};
-use plimsoll_domain::timestamp::Timestamp;
+use plimsoll_domain::projection::Horizon;
+use plimsoll_store::engine::{Batch, Direction, Engine as _, KeyRange, Table};
 use plimsoll_store::feed::Position;
 use plimsoll_wire::peer::v1::Versions;
-use plimsoll_wire::record::v1::StoredFact;
 
 use super::*;
 
 const RETENTION: Duration = Duration::from_millis(1_500);
 
 fn spec(number: u8) -> Spec {
-    Spec { retention: RETENTION, ..Spec::new(number, ["eu", "us", "ap"][usize::from(number - 1)]) }
+    Spec { retention: RETENTION, ..Spec::new(number, ["eu", "us", "ap"][usize::from(number - 1) % 3]) }
 }
 
 async fn three(net: &Net) -> Vec<Member> {
@@ -223,7 +222,7 @@ async fn forget_in(stores: &[(u64, &Memory)], who_promises: usize) -> Horizon {
     let mut horizon = None;
     for (identity, engine) in &stores[..who_promises] {
         let (projections, writer) = open((*engine).clone(), *identity, &clock);
-        let promise = projections.promise(until).await.unwrap();
+        let promise = projections.promise(until, Duration::ZERO).await.unwrap();
         if horizon.replace(promise.horizon).is_none() {
             projections.forget(promise.horizon).await.unwrap();
         }
@@ -302,37 +301,58 @@ async fn one_that_is_ahead_by_itself_does_not_make_the_others_start_afresh() {
     converged(&members, 5).await;
     let trouble = members[0].cluster.members().into_iter().find(|other| other.member.node == NodeId::new(3)).unwrap();
     assert!(trouble.trouble.as_deref().is_some_and(|trouble| trouble.contains("forgotten more")), "{trouble:?}");
-    members.push(odd);
+    // A new one does not tip the scales.
+    let fresh = net.start(Spec { seeds: vec![address(3)], ..patient(4, &Memory::new()) }).await;
+    until("it has what the most have", || count(&fresh) == 5).await;
+    assert!(members.iter().all(|member| !member.cluster.is_behind()) && !fresh.cluster.is_behind());
+    members.extend([odd, fresh]);
     for member in members {
         member.stop().await;
     }
 }
 
-/// A backup may have all that it had, and still has what it and the others have let go since.
+/// A backup may have all that the others had, and still has what it and they have let go since: nothing tells it from one
+/// that they have not seen.
 #[tokio::test]
 async fn a_backup_from_before_they_forgot_has_to_start_afresh() {
     let (net, engines) = stopped().await;
-    forget_in(&[(1, &engines[0]), (2, &engines[1])], 2).await;
+    let backup = copy_of(&engines[2]);
+    let all = [(1, &engines[0]), (2, &engines[1]), (3, &engines[2])];
+    forget_in(&all, 3).await;
     let mut members = Vec::new();
+    for (number, engine) in (1..).zip(&engines) {
+        members.push(net.start(patient(number, engine)).await);
+    }
+    until("all have forgotten", || members.iter().all(|member| count(member) == 1)).await;
+    members[0].post("gone", "g-2").await;
+    members[0].retire("gone").await;
+    converged(&members, 3).await;
+    for member in members.drain(..) {
+        member.stop().await;
+    }
+    forget_in(&all, 3).await;
     for (number, engine) in (1..=2).zip(&engines) {
         members.push(net.start(patient(number, engine)).await);
     }
-    until("both have forgotten", || members.iter().all(|member| count(member) == 1)).await;
-    // What the third had when it had seen one of the facts only.
-    let engine = Memory::new();
-    let clock = wall_clock(&Arc::new(AtomicI64::new(-1_000)));
-    let (projections, writer) = open(engine.clone(), 3, &clock);
-    let transition = Transition::parse("gone".into(), "g-1".into(), "draft".into(), Vec::new()).unwrap();
-    let stamp = Timestamp { time: clock(), node: NodeId::new(1) };
-    let fact = StoredFact { tenant: tenant(), fact: Fact::new(Body::Transition(transition), stamp) };
-    projections.absorb(Horizon::default(), vec![fact]).await.unwrap().remove(0).unwrap();
-    drop(projections);
-    writer.join().unwrap();
-    let back = net.start(patient(3, &engine)).await;
+    until("both have forgotten again", || members.iter().all(|member| count(member) == 1)).await;
+    let back = net.start(patient(3, &backup)).await;
     until("it has noticed", || back.cluster.is_behind()).await;
     assert!(members.iter().all(|member| count(member) == 1), "it brings nothing back");
     members.push(back);
     for member in members {
         member.stop().await;
     }
+}
+
+/// Another disk with the same on it.
+fn copy_of(engine: &Memory) -> Memory {
+    let copy = Memory::new();
+    for table in Table::ALL {
+        let rows: Vec<_> = engine.scan(table, KeyRange::prefix(&[]), Direction::Forward).map(Result::unwrap).collect();
+        let mut batch = Batch::default();
+        rows.into_iter().for_each(|(key, value)| batch.put(table, key, value));
+        copy.commit(batch).unwrap();
+    }
+    copy.sync().unwrap();
+    copy
 }

@@ -48,8 +48,8 @@ async fn forget(projections: &Projections, now: UnixNanos, retention: Duration) 
     projections.go_on_forgetting().await?;
     let until = now.get().saturating_sub(u64::try_from(retention.as_nanos()).unwrap_or(u64::MAX));
     let before = projections.forgotten();
-    let promise = projections.promise(UnixNanos::new(until)).await?;
-    if promise.tombstones > 0 {
+    let promise = projections.promise(UnixNanos::new(until), Duration::ZERO).await?;
+    if projections.would_forget(promise.horizon.until).await? {
         projections.forget(promise.horizon).await?;
         let facts = projections.forgotten() - before;
         tracing::info!(until = %promise.horizon.until, facts, "has forgotten what was retired by then");

@@ -5,11 +5,13 @@ use plimsoll_domain::timestamp::Timestamp;
 use plimsoll_wire::record::v1::StoredFact;
 
 use super::*;
-use crate::forgetting::ForgetError;
+use crate::forgetting::{ForgetError, Ways};
 use crate::horizons::Step;
 use crate::writer::Work;
 
 const SECOND: u64 = 1_000_000_000;
+
+const ANY: Ways = Ways { by_having_nothing: true, by_a_new_promise: true };
 
 impl Fixture {
     fn pass(&self, seconds: u64) {
@@ -30,7 +32,7 @@ impl Fixture {
 
     /// Forgets what was retired by now, as if all other members had the same.
     async fn forget(&self, until: UnixNanos) {
-        let promise = self.projections.promise(until).await.unwrap();
+        let promise = self.projections.promise(until, Duration::ZERO).await.unwrap();
         self.projections.forget(promise.horizon).await.unwrap();
         assert_eq!(self.projections.horizon(), Some(promise.horizon));
     }
@@ -65,7 +67,7 @@ async fn what_was_retired_by_then_is_forgotten_and_everything_else_reads_as_befo
     let store = Fixture::on(Arc::new(engine.clone()));
     let until = furnish(&store).await;
     let tokens = (store.token("lives").await, store.token("back").await);
-    assert_eq!(store.projections.promise(until).await.unwrap().tombstones, 2);
+    assert_eq!(store.projections.promise(until, Duration::ZERO).await.unwrap().tombstones, 2);
     assert_eq!(store.facts_here(), 10, "a promise changes nothing");
     store.forget(until).await;
     // What is left: two that live, and a transition and a tombstone of the one that went late.
@@ -126,7 +128,7 @@ async fn cut_short(disk: &Memory, until: UnixNanos, fails_at: u64, kept: usize) 
     let engine = Hooked { disk: disk.clone(), on_read: Box::new(|| Ok(())), on_sync: Box::new(on_sync) };
     let store = Fixture::on(Arc::new(engine));
     store.pass(5);
-    let outcome = match store.projections.promise(until).await {
+    let outcome = match store.projections.promise(until, Duration::ZERO).await {
         Ok(promise) => store.projections.forget(promise.horizon).await,
         Err(error) => Err(error),
     };
@@ -213,7 +215,7 @@ async fn a_promise_holds_though_the_artifact_came_back_and_went_again() {
     store.accept(draft("a", "t-1", "old")).await;
     store.retire("a").await;
     store.pass(1);
-    let promise = store.projections.promise(store.moment()).await.unwrap();
+    let promise = store.projections.promise(store.moment(), Duration::ZERO).await.unwrap();
     store.pass(1);
     store.accept(draft("a", "t-2", "new")).await;
     store.retire("a").await;
@@ -258,9 +260,28 @@ async fn ahead() -> (Fixture, Horizon) {
     store.accept(draft("a", "t-1", "old")).await;
     store.retire("a").await;
     store.pass(1);
-    let horizon = store.projections.promise(store.moment()).await.unwrap().horizon;
+    let horizon = store.projections.promise(store.moment(), Duration::ZERO).await.unwrap().horizon;
     store.projections.forget(horizon).await.unwrap();
     (store, horizon)
+}
+
+/// What came back before the horizon is kept, whatever its tombstone.
+#[tokio::test]
+async fn a_promise_that_would_forget_nothing_says_so() {
+    let store = Fixture::memory();
+    store.accept(draft("back", "t-1", "new")).await;
+    store.retire("back").await;
+    store.accept(draft("back", "t-2", "again")).await;
+    store.pass(1);
+    let until = store.moment();
+    assert_eq!(store.projections.promise(until, Duration::ZERO).await.unwrap().tombstones, 1);
+    assert!(!store.projections.would_forget(until).await.unwrap());
+    store.retire("back").await;
+    store.pass(1);
+    let until = store.moment();
+    store.projections.promise(until, Duration::ZERO).await.unwrap();
+    assert!(store.projections.would_forget(until).await.unwrap());
+    store.close();
 }
 
 #[tokio::test]
@@ -270,7 +291,7 @@ async fn a_store_that_lacks_something_does_not_forget() {
     behind.pass(1);
     behind.accept(draft("a", "t-1", "old")).await;
     behind.pass(1);
-    let refused = behind.projections.reach(horizon).await;
+    let refused = behind.projections.reach(horizon, ANY).await;
     assert!(matches!(refused, Err(ForgetError::Behind(_))), "{refused:?}");
     assert_eq!((behind.facts_here(), behind.projections.horizon()), (1, Some(Horizon::default())));
     [store, behind].into_iter().for_each(Fixture::close);
@@ -283,10 +304,12 @@ async fn a_new_store_is_of_the_others_horizon_with_all_it_has_taken() {
     let fresh = Fixture::named(Arc::new(Memory::new()), 8, |_| {});
     fresh.pass(2);
     fresh.accept(draft("a", "t-9", "new")).await;
-    fresh.projections.reach(horizon).await.unwrap();
+    let refused = fresh.projections.reach(horizon, Ways { by_having_nothing: false, ..ANY }).await;
+    assert!(matches!(refused, Err(ForgetError::Behind(_))), "{refused:?}");
+    fresh.projections.reach(horizon, ANY).await.unwrap();
     assert_eq!((fresh.facts_here(), fresh.projections.horizon()), (1, Some(horizon)));
     let earlier = Horizon { until: UnixNanos::new(horizon.until.get() - 1), ..Horizon::default() };
-    let refused = fresh.projections.reach(earlier).await;
+    let refused = fresh.projections.reach(earlier, ANY).await;
     assert!(matches!(refused, Err(ForgetError::Behind(_))), "{refused:?}");
     assert_eq!(fresh.projections.horizon(), Some(horizon), "it does not go back");
     [store, fresh].into_iter().for_each(Fixture::close);
@@ -299,12 +322,12 @@ async fn whatever_comes_later_is_stamped_later() {
     store.accept(draft("a", "t-1", "old")).await;
     store.retire("a").await;
     let until = UnixNanos::new(store.moment().get() + SECOND / 4);
-    let promise = store.projections.promise(until).await.unwrap();
+    let promise = store.projections.promise(until, Duration::ZERO).await.unwrap();
     let token = store.accept(draft("b", "t-2", "new")).await.token;
     assert!(token.stamp.time > until);
     store.projections.forget(promise.horizon).await.unwrap();
     let far = UnixNanos::new(store.moment().get() + 2 * SECOND);
-    let refused = store.projections.promise(far).await;
+    let refused = store.projections.promise(far, Duration::ZERO).await;
     assert!(matches!(refused, Err(ForgetError::Write(WriteError::FromTheFuture(_)))), "{refused:?}");
     store.close();
 }
@@ -317,19 +340,29 @@ async fn an_older_fact_that_was_not_counted_makes_a_promise_void() {
     store.retire("a").await;
     store.pass(1);
     let until = store.moment();
-    let horizon = store.projections.promise(until).await.unwrap().horizon;
+    let horizon = store.projections.promise(until, Duration::ZERO).await.unwrap().horizon;
     let absorb = |fact| store.projections.absorb(Horizon::default(), vec![fact]);
     absorb(fact_at("newer", until.get() + 1)).await.unwrap().remove(0).unwrap();
     absorb(fact_at("older", until.get())).await.unwrap().remove(0).unwrap();
     let refused = store.projections.forget(horizon).await;
     assert!(matches!(refused, Err(ForgetError::Unpromised(_))), "{refused:?}");
-    let refused = store.projections.reach(horizon).await;
+    let refused = store.projections.reach(horizon, ANY).await;
     assert!(matches!(refused, Err(ForgetError::Behind(_))), "{refused:?}");
+    // While somebody may decide by it, it is not broken.
+    let second = Duration::from_secs(1);
+    let horizon = store.projections.promise(until, second).await.unwrap().horizon;
+    let outcomes = absorb(fact_at("old", until.get())).await.unwrap();
+    assert!(matches!(outcomes[..], [Err(WriteError::OtherHorizon)]), "{outcomes:?}");
+    absorb(fact_at("older", until.get())).await.unwrap().remove(0).unwrap();
+    store.pass(1);
+    absorb(fact_at("old", until.get())).await.unwrap().remove(0).unwrap();
+    let refused = store.projections.forget(horizon).await;
+    assert!(matches!(refused, Err(ForgetError::Unpromised(_))), "{refused:?}");
     // The same while it is being made.
     let step = |step| store.projections.ask_to(Work::Horizon(step));
     step(Step::Promise(until)).await.unwrap();
     absorb(fact_at("oldest", START)).await.unwrap().remove(0).unwrap();
-    let made = step(Step::Promised(Horizon { until, ..Horizon::default() })).await;
+    let made = step(Step::Promised(Horizon { until, ..Horizon::default() }, Duration::ZERO)).await;
     assert!(matches!(made, Err(WriteError::OtherHorizon)), "{made:?}");
     assert!(step(Step::End).await.is_err(), "nothing is being forgotten");
     store.close();
@@ -338,8 +371,8 @@ async fn an_older_fact_that_was_not_counted_makes_a_promise_void() {
 #[tokio::test]
 async fn nothing_is_promised_while_another_promise_is_made() {
     let store = Fixture::memory();
-    let (one, other) =
-        tokio::join!(store.projections.promise(store.moment()), store.projections.promise(store.moment()));
+    let (until, none) = (store.moment(), Duration::ZERO);
+    let (one, other) = tokio::join!(store.projections.promise(until, none), store.projections.promise(until, none));
     assert!(one.is_ok() && matches!(other, Err(ForgetError::Busy)), "{other:?}");
     store.close();
 }
@@ -348,12 +381,12 @@ async fn nothing_is_promised_while_another_promise_is_made() {
 async fn a_full_disk_does_not_forget_and_goes_on() {
     let store = Fixture::memory();
     let until = furnish(&store).await;
-    let promise = store.projections.promise(until).await.unwrap();
+    let promise = store.projections.promise(until, Duration::ZERO).await.unwrap();
     store.free.store(0, Ordering::SeqCst);
     store.pass(1);
     let refused = store.projections.forget(promise.horizon).await;
     assert!(matches!(refused, Err(ForgetError::Write(WriteError::DiskFull { .. }))), "{refused:?}");
-    let refused = store.projections.promise(until).await;
+    let refused = store.projections.promise(until, Duration::ZERO).await;
     assert!(matches!(refused, Err(ForgetError::Write(WriteError::DiskFull { .. }))), "{refused:?}");
     assert_eq!(store.projections.horizon(), Some(Horizon::default()), "it is not left half-way");
     store.free.store(u64::MAX, Ordering::SeqCst);
