@@ -325,6 +325,10 @@ fn golden_frames_of_forgetting() {
     for (name, promise) in [("promise", Some(horizon)), ("promise-none", None)] {
         expect_frame(3, name, &promise, &peer::encode_promise(promise), peer::decode_promise);
     }
+    let keys = vec![FactKey::new([7; FactKey::BYTES]), FactKey::new([0xff; FactKey::BYTES])];
+    expect_frame(3, "ask-held", &keys, &peer::encode_ask_held(&keys), peer::decode_ask_held);
+    let held = vec![true, false];
+    expect_frame(3, "held", &held, &peer::encode_held(&held), peer::decode_held);
 }
 
 /// The reference of the configuration is written from the settings themselves.

@@ -159,7 +159,14 @@ async fn run(config: &Config, printer: &mut Printer) -> Result<(), Failure> {
         if !node.is_behind() {
             break None;
         }
-        node = start_afresh(node, config).await?;
+        node = tokio::select! {
+            biased;
+            signal = signals.next() => {
+                tracing::info!(signal, "stopping while the node starts afresh: the next start goes on with it");
+                return Ok(());
+            }
+            started = start_afresh(node, config) => started?,
+        };
     };
     match told {
         Some(signal) => tracing::info!(signal, "stopping"),

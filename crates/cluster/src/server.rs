@@ -14,9 +14,9 @@ use plimsoll_domain::id::NodeId;
 use plimsoll_domain::projection::Horizon;
 use plimsoll_store::error::ReadError;
 use plimsoll_wire::peer::v1::{
-    Refusal, Welcome, decode_ask_promise, decode_ask_refs, decode_ask_token, decode_datagrams, decode_fingerprint,
-    decode_follow, decode_hello, decode_question, decode_roster, decode_standing, encode_datagrams, encode_promise,
-    encode_roster, encode_token, encode_welcome,
+    Refusal, Welcome, decode_ask_held, decode_ask_promise, decode_ask_refs, decode_ask_token, decode_datagrams,
+    decode_fingerprint, decode_follow, decode_hello, decode_question, decode_roster, decode_standing, encode_datagrams,
+    encode_held, encode_promise, encode_roster, encode_token, encode_welcome,
 };
 use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError, Frames};
 use tokio::sync::{Semaphore, SetOnce, oneshot};
@@ -160,6 +160,7 @@ async fn answer(context: Arc<Context>, caller: Arc<Caller>, request: Request<Inc
         ("token", Some(_)) => token(&context, body).await,
         ("fetch", Some((peer, ..))) => fetch(&context, *peer, body).await,
         ("horizon", Some((peer, ..))) => standing(&context, *peer, body).await,
+        ("held", Some(_)) => held(&context, body).await,
         ("promise", Some((peer, ..))) => promise(&context, *peer, body).await,
         ("differ", Some(_)) => within(&context, common, differ(&context, body)).await,
         _ => Err(Refused::Status(StatusCode::NOT_FOUND)),
@@ -270,6 +271,12 @@ async fn follow(
 async fn standing(context: &Context, peer: NodeId, body: Incoming) -> Result<Body, Refused> {
     let theirs = decode_standing(&frame_of(body).await?)?;
     Ok(whole(horizon::answer(context, peer, theirs).await?))
+}
+
+/// Whoever starts afresh asks, and is of another horizon: it takes nothing from the answer.
+async fn held(context: &Context, body: Incoming) -> Result<Body, Refused> {
+    let keys = decode_ask_held(&frame_of(body).await?)?;
+    Ok(whole(encode_held(&context.projections.held(&keys).await?)))
 }
 
 async fn promise(context: &Context, peer: NodeId, body: Incoming) -> Result<Body, Refused> {

@@ -16,9 +16,10 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use plimsoll_cluster::afresh::Legacy;
+use plimsoll_cluster::afresh::{HELD_MAX, Legacy};
+use plimsoll_cluster::cluster::Cluster;
 use plimsoll_domain::id::TenantId;
-use plimsoll_domain::projection::Transition;
+use plimsoll_domain::projection::{FactKey, Transition};
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_store::directory::{self, DirectoryError};
 use plimsoll_store::error::{ReadError, WriteError};
@@ -33,6 +34,9 @@ use plimsoll_wire::record::v1::{StoredFact, decode_fact};
 use thiserror::Error;
 
 use crate::node::RunningNode;
+
+/// The folder of an export that is not complete.
+const UNFINISHED: &str = "unfinished";
 
 /// The file of whom a new node is to know.
 const MEMBERS: &str = "members";
@@ -88,7 +92,8 @@ pub struct UnreadableMembers {
     pub reason: String,
 }
 
-/// Stops a node that has fallen behind, exports what may be nowhere else, and sets its data aside.
+/// Stops a node that has fallen behind, exports what may be nowhere else, and sets its data aside. May be dropped midway: then
+/// the data is where it was, or set aside.
 ///
 /// # Errors
 /// [`ParkError`].
@@ -96,37 +101,60 @@ pub struct UnreadableMembers {
 /// # Panics
 /// If it has not fallen behind.
 pub async fn park(node: RunningNode, data_dir: &Path, now: UnixNanos) -> Result<Parked, ParkError> {
-    let legacy = node.legacy().await.expect("the node has fallen behind");
-    let (store, stopped) = node.stop_serving().await;
+    let (node, stopped) = node.stop_serving().await;
     if let Err(error) = stopped {
         tracing::error!(%error, "the node that has fallen behind did not stop as it should");
     }
-    store.projections.written().await?;
-    let identity = store.projections.identity();
-    let folder = data_dir.join("parked").join(format!("{}-{}", now.get() / 1_000_000_000, identity.node));
-    let exported = export(&store.projections, &legacy, &folder.join("unreplicated")).await?;
-    if let Err(error) = store.close().await {
-        tracing::error!(%error, "the store of the node that has fallen behind did not close as it should");
+    let cluster = node.cluster.clone().filter(Cluster::is_behind).expect("the node has fallen behind");
+    let legacy = cluster.legacy().await;
+    node.projections.written().await?;
+    let parked = data_dir.join("parked");
+    let unfinished = parked.join(UNFINISHED);
+    let failed = |source| ParkError::Export { path: unfinished.clone(), source };
+    match fs::remove_dir_all(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let held = async |keys: &[FactKey]| cluster.held(&legacy, keys).await;
+    let exported = export(&node.projections, &legacy, &unfinished.join("unreplicated"), held).await?;
+    drop(cluster);
+    if let Err(error) = node.stop().await {
+        tracing::error!(%error, "the node that has fallen behind did not stop as it should");
+    }
+    let folder = parked.join(format!("{}-{}", now.get() / 1_000_000_000, legacy.here));
+    if exported > 0 {
+        fs::rename(&unfinished, &folder).and_then(|()| sync_folder(&parked)).map_err(failed)?;
     }
     leave_members(data_dir, &legacy.roster)?;
     directory::park(data_dir, &folder)?;
     Ok(Parked { folder, exported })
 }
 
-/// Writes down what this node has and no member that goes on is known to have, a file for each tenant.
-async fn export(projections: &Projections, legacy: &Legacy, folder: &Path) -> Result<u64, ParkError> {
+/// Writes down what this node has and no member that goes on, a file for each tenant.
+async fn export(
+    projections: &Projections,
+    legacy: &Legacy,
+    folder: &Path,
+    held: impl AsyncFn(&[FactKey]) -> Vec<bool>,
+) -> Result<u64, ParkError> {
     let failed = |source| ParkError::Export { path: folder.to_path_buf(), source };
     let mut files = Files { folder, open: BTreeMap::new() };
-    let end = projections.position();
-    // Where the others have more of this node's feed than it has itself, an older state of its disk was put back.
-    let begin = if legacy.replicated > end.sequence { 0 } else { legacy.replicated };
-    let mut at = Position { sequence: begin, ..end };
+    let mut at = Position { sequence: 0, ..projections.position() };
     let mut exported = 0;
-    while let Some(page) = projections.facts(at, PAGE_BYTES, |first, last| legacy.is_unreplicated(first, last)).await? {
-        for (_, record) in &page.facts {
-            let stored = decode_fact(record)?;
-            files.write(&stored).map_err(failed)?;
-            exported += 1;
+    while let Some(page) = projections.facts(at, PAGE_BYTES, |first, last| legacy.is_in_doubt(first, last)).await? {
+        for facts in page.facts.chunks(HELD_MAX) {
+            let facts = facts.iter().map(|(sequence, record)| Ok((*sequence, decode_fact(record)?)));
+            let facts: Vec<(u64, StoredFact)> = facts.collect::<Result<_, RecordError>>()?;
+            let keys: Vec<FactKey> =
+                facts.iter().map(|(_, stored)| FactKey::of(&stored.tenant, &stored.fact)).collect();
+            for ((sequence, stored), is_held) in facts.iter().zip(held(&keys).await) {
+                // The key of a tombstone does not tell which of several it is.
+                let is_there = is_held && stored.fact.transition().is_some();
+                if !is_there && !legacy.is_let_go(*sequence, &stored.fact) {
+                    files.write(stored).map_err(failed)?;
+                    exported += 1;
+                }
+            }
         }
         if page.up_to <= at.sequence {
             break;
@@ -235,7 +263,7 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use plimsoll_domain::id::{ArtifactId, NodeId, Region};
+    use plimsoll_domain::id::{ArtifactId, NodeId, Region, TransitionId};
     use plimsoll_domain::projection::{Draft, Expectation, Submission};
     use plimsoll_store::StoredIdentity;
     use plimsoll_store::engine::memory::Memory;
@@ -245,6 +273,8 @@ mod tests {
 
     use super::*;
 
+    const NOW: u64 = 1_776_000_000_000_000_000;
+
     fn projections() -> Projections {
         let options = Options {
             drift_max: Duration::from_millis(500),
@@ -253,7 +283,7 @@ mod tests {
             tenant_facts_max: 100,
             tenant_bytes_max: 1 << 20,
             reserve_bytes: 0,
-            wall_clock: Arc::new(|| UnixNanos::new(1_776_000_000_000_000_000)),
+            wall_clock: Arc::new(|| UnixNanos::new(NOW)),
             free_bytes: Arc::new(|| None),
         };
         let fresh = StoredIdentity { node: NodeId::new(7), incarnation: 9 };
@@ -262,9 +292,10 @@ mod tests {
         projections
     }
 
-    fn legacy(replicated: u64, staying: &[u64]) -> Legacy {
+    fn legacy(replicated: u64, staying: &[u64], forgotten_until: u64) -> Legacy {
         let staying: BTreeSet<NodeId> = staying.iter().copied().map(NodeId::new).collect();
-        Legacy { replicated, staying, roster: Vec::new() }
+        let forgotten_until = UnixNanos::new(forgotten_until);
+        Legacy { here: NodeId::new(7), replicated, staying, forgotten_until, roster: Vec::new() }
     }
 
     #[tokio::test]
@@ -278,18 +309,24 @@ mod tests {
         }
         projections.retire(&tenant, ArtifactId::parse("a").unwrap(), Expectation::Any).await.unwrap();
         let parent = tempfile::tempdir().unwrap();
-        let exported = async |name: &str, legacy: &Legacy| {
+        let exported = async |name: &str, legacy: &Legacy, there: &[&str]| {
             let folder = parent.path().join(name);
-            let exported = export(&projections, legacy, &folder).await.unwrap();
+            let there: Vec<FactKey> =
+                there.iter().map(|id| FactKey::of_transition(&tenant, &TransitionId::parse(*id).unwrap())).collect();
+            let held = async |keys: &[FactKey]| keys.iter().map(|key| there.contains(key)).collect::<Vec<_>>();
+            let exported = export(&projections, legacy, &folder, held).await.unwrap();
             let lines = |kind| fs::read_to_string(folder.join(format!("acme.{kind}"))).unwrap_or_default();
             (exported, lines("ndjson").lines().count(), lines("retired"))
         };
-        assert_eq!(exported("all", &legacy(0, &[])).await, (4, 3, "a\n".to_owned()));
-        assert_eq!(exported("latest", &legacy(2, &[])).await, (2, 1, "a\n".to_owned()));
-        assert_eq!(exported("none", &legacy(4, &[])).await, (0, 0, String::new()));
-        assert_eq!(exported("theirs", &legacy(0, &[7])).await, (0, 0, String::new()), "who accepted it has it");
-        assert_eq!(exported("older", &legacy(5, &[])).await.0, 4, "an older state of the disk was put back");
-        let line = fs::read_to_string(parent.path().join("latest/acme.ndjson")).unwrap();
+        let all = (4, 3, "a\n".to_owned());
+        assert_eq!(exported("all", &legacy(0, &[], 0), &[]).await, all);
+        assert_eq!(exported("some", &legacy(0, &[], 0), &["t-1", "t-2"]).await, (2, 1, "a\n".to_owned()));
+        assert_eq!(exported("theirs", &legacy(0, &[7], 0), &[]).await, (0, 0, String::new()), "who accepted it has it");
+        let later = NOW + 10;
+        assert_eq!(exported("let-go", &legacy(4, &[], later), &[]).await, (0, 0, String::new()), "they had all");
+        assert_eq!(exported("half", &legacy(2, &[], later), &[]).await, (2, 1, "a\n".to_owned()));
+        assert_eq!(exported("young", &legacy(4, &[], NOW - 1), &[]).await, all, "a feed they know of another disk");
+        let line = fs::read_to_string(parent.path().join("some/acme.ndjson")).unwrap();
         assert!(line.starts_with(r#"{"artifact_id":"a","transition_id":"t-3","status":"new""#), "{line}");
     }
 

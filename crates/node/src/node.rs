@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_cluster::afresh::Legacy;
 use plimsoll_cluster::cluster::{Cluster, ClusterError, ClusterOptions, ClusterTasks};
 use plimsoll_cluster::tls::TlsError;
 use plimsoll_domain::id::{ClusterName, NodeId, Region, TenantId};
@@ -339,12 +338,6 @@ impl RunningNode {
         self.cluster.as_ref().is_some_and(Cluster::is_behind)
     }
 
-    /// What it hands on, if it is behind.
-    pub(crate) async fn legacy(&self) -> Option<Legacy> {
-        let cluster = self.cluster.as_ref().filter(|cluster| cluster.is_behind())?;
-        Some(cluster.legacy().await)
-    }
-
     /// Waits until the node has ended by itself, which it does only where something panicked, or where it is behind.
     pub async fn ended(&mut self) {
         // What it ended with is told when the node is stopped; so which of the two is seen first does not matter.
@@ -363,41 +356,42 @@ impl RunningNode {
     /// # Errors
     /// [`StopError`]; the node has stopped all the same.
     pub async fn stop(self) -> Result<(), StopError> {
-        let (store, stopped) = self.stop_serving().await;
-        store.close().await.and(stopped)
+        let (behind, served) = self.stop_serving().await;
+        behind.stop().await.and(served)
     }
 
-    /// The same, but for the store: nobody else has a part of it any more.
-    pub(crate) async fn stop_serving(self) -> (Store, Result<(), StopError>) {
+    /// Stops taking connections of clients, and lets requests finish within the grace.
+    pub(crate) async fn stop_serving(self) -> (Unserving, Result<(), StopError>) {
         let Self { stop, mut server, cluster, cluster_tasks, forgetting, projections, writer, _directory, .. } = self;
         stop.send_replace(true);
         let served = server.ended().await;
-        drop(cluster);
         forgetting.stop().await;
-        let clustered = match cluster_tasks {
-            Some(tasks) => tasks.stop().await.map_err(|_| StopError::Cluster),
-            None => Ok(()),
-        };
-        (Store { projections, writer, _directory }, served.and(clustered))
+        (Unserving { cluster, cluster_tasks, projections, writer, _directory }, served)
     }
 }
 
-/// The store of a node that has stopped serving.
+/// A node that serves no clients any more. Its peers are there yet.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub(crate) struct Unserving {
+    pub(crate) cluster: Option<Cluster>,
+    cluster_tasks: Option<ClusterTasks>,
     pub(crate) projections: Projections,
     writer: WriterTask,
     /// Declared last: unlocked when nothing uses the engine any more.
     _directory: Option<Directory>,
 }
 
-impl Store {
-    /// Writes and syncs what is queued, and closes it.
-    pub(crate) async fn close(self) -> Result<(), StopError> {
-        let Self { projections, writer, _directory } = self;
-        // The last handle: the writer ends once its queue is empty.
-        drop(projections);
-        writer.join().await
+impl Unserving {
+    /// Parts from its peers, writes and syncs what is queued, and closes the store.
+    pub(crate) async fn stop(self) -> Result<(), StopError> {
+        let Self { cluster, cluster_tasks, projections, writer, _directory } = self;
+        drop((cluster, projections));
+        let clustered = match cluster_tasks {
+            Some(tasks) => tasks.stop().await.map_err(|_| StopError::Cluster),
+            None => Ok(()),
+        };
+        // With the cluster went the last handle to the store, so the writer ends once its queue is empty.
+        writer.join().await.and(clustered)
     }
 }
 

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | 1 | the first |
 //! | 2 | pages of facts are compressed, by LZ4 |
-//! | 3 | nodes agree on what they forget: the questions `horizon` and `promise` |
+//! | 3 | nodes agree on what they forget: the questions `horizon`, `promise` and `held` |
 
 pub mod v1;
 

@@ -151,6 +151,8 @@ fn read_frame(frame: &[u8]) {
     reads_back(frame, peer::decode_standing, |standing| peer::encode_standing(*standing));
     reads_back(frame, peer::decode_ask_promise, |until| peer::encode_ask_promise(*until));
     reads_back(frame, peer::decode_promise, |promise| peer::encode_promise(*promise));
+    reads_back(frame, peer::decode_ask_held, |keys| peer::encode_ask_held(keys));
+    reads_back(frame, peer::decode_held, |held| peer::encode_held(held));
     reads_back(frame, peer::decode_absences, peer::encode_absences);
     reads_back(frame, peer::decode_question, peer::encode_question);
     reads_back(frame, peer::decode_answer, peer::encode_answer);

@@ -1,11 +1,14 @@
 //! What was retired is forgotten everywhere, or nowhere.
 
-use plimsoll_domain::projection::Horizon;
+use plimsoll_domain::projection::{FactKey, Horizon};
 use plimsoll_store::engine::{Batch, Direction, Engine as _, KeyRange, Table};
 use plimsoll_store::feed::Position;
 use plimsoll_wire::peer::v1::Versions;
+use plimsoll_wire::record::v1::{StoredFact, decode_fact};
 
 use super::*;
+use crate::afresh::Legacy;
+use crate::retention::promise;
 
 const RETENTION: Duration = Duration::from_millis(1_500);
 
@@ -107,10 +110,7 @@ async fn a_node_that_was_away_for_too_long_has_to_start_afresh_and_says_what_onl
     until("it has noticed", || back.cluster.is_behind()).await;
     assert!(back.try_post("stray", "s-2").await.is_err(), "it takes no writes any more");
     let legacy = back.cluster.legacy().await;
-    let after = Position { sequence: legacy.replicated, ..back.projections.position() };
-    let page = back.projections.facts(after, usize::MAX, |first, last| legacy.is_unreplicated(first, last));
-    let page = page.await.unwrap().unwrap();
-    assert_eq!(page.facts.len(), 1, "what it took alone is nowhere else, and nothing but that");
+    assert_eq!(lost(&back, &legacy).await, ["s-1"], "what it took alone is nowhere else, and nothing but that");
     assert_eq!(legacy.roster.iter().filter(|entry| !entry.gone).count(), 2);
     assert!(members.iter().all(|member| count(member) == 2), "nothing of it has gone to the others");
     back.stop().await;
@@ -150,6 +150,19 @@ async fn one_of_an_older_version_keeps_all_from_forgetting() {
     }
 }
 
+/// The transitions of a node that are nowhere else.
+async fn lost(member: &Member, legacy: &Legacy) -> Vec<String> {
+    let begin = Position { sequence: 0, ..member.projections.position() };
+    let page = member.projections.facts(begin, usize::MAX, |first, last| legacy.is_in_doubt(first, last));
+    let facts = page.await.unwrap().unwrap().facts.into_iter();
+    let facts: Vec<(u64, StoredFact)> = facts.map(|(at, record)| (at, decode_fact(&record).unwrap())).collect();
+    let keys: Vec<FactKey> = facts.iter().map(|(_, stored)| FactKey::of(&stored.tenant, &stored.fact)).collect();
+    let held = member.cluster.held(legacy, &keys).await;
+    let lost =
+        facts.iter().zip(held).filter(|((at, stored), is_held)| !is_held && !legacy.is_let_go(*at, &stored.fact));
+    lost.filter_map(|((_, stored), _)| Some(stored.fact.transition()?.id.to_string())).collect()
+}
+
 /// What only one has of those that have to start afresh does not count as being elsewhere.
 #[tokio::test]
 async fn what_is_only_at_two_that_were_away_is_handed_on_by_both() {
@@ -185,9 +198,7 @@ async fn what_is_only_at_two_that_were_away_is_handed_on_by_both() {
     for member in &back {
         let legacy = member.cluster.legacy().await;
         assert_eq!(legacy.staying, [1, 2, 3].map(NodeId::new).into());
-        let after = Position { sequence: legacy.replicated, ..member.projections.position() };
-        let page = member.projections.facts(after, usize::MAX, |first, last| legacy.is_unreplicated(first, last));
-        assert_eq!(page.await.unwrap().unwrap().facts.len(), 1);
+        assert_eq!(lost(member, &legacy).await, ["s-1"]);
     }
     assert!(members.iter().all(|member| count(member) == 0));
     for member in members.into_iter().chain(back) {
@@ -355,4 +366,29 @@ fn copy_of(engine: &Memory) -> Memory {
     }
     copy.sync().unwrap();
     copy
+}
+
+/// What one may decide by is not promised to another; and who does not come to a decision does not hold it for ever.
+#[tokio::test]
+async fn a_word_is_given_to_one_at_a_time() {
+    let net = Net::default();
+    let spec = |number| Spec { retention: Duration::from_secs(2), ..spec(number) };
+    let members = vec![net.start(spec(1)).await, net.start(spec(2)).await];
+    until("both are ready", || members.iter().all(|member| *member.cluster.context.ready.borrow())).await;
+    let second = &members[1].cluster.context;
+    let long_ago = UnixNanos::new(second.now() - 3_000_000_000);
+    let promises = async |to| promise(second, NodeId::new(to), long_ago).await.is_some();
+    assert!(promises(1).await && promises(1).await, "to the same it may be given again");
+    assert!(!promises(3).await);
+    assert!(promise(second, NodeId::new(1), UnixNanos::new(second.now())).await.is_none(), "that is not old enough");
+    let another = async {
+        while !promises(3).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(60), another).await.is_ok(), "it is given to another in the end");
+    assert!(!promises(1).await);
+    for member in members {
+        member.stop().await;
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use plimsoll_domain::id::NodeId;
-use plimsoll_domain::projection::{Fingerprint, Horizon};
+use plimsoll_domain::projection::{FactKey, Fingerprint, Horizon};
 use plimsoll_domain::timestamp::UnixNanos;
 use serde::{Deserialize, Serialize};
 
@@ -112,4 +112,43 @@ pub fn encode_absences(absences: &KeptAbsences) -> Vec<u8> {
 pub fn decode_absences(frame: &[u8]) -> Result<KeptAbsences, FrameError> {
     let absences: Vec<(u64, u64)> = decode(SCHEMA, frame)?;
     Ok(absences.into_iter().map(|(node, nanos)| (NodeId::new(node), Duration::from_nanos(nanos))).collect())
+}
+
+/// The most facts one question asks for.
+pub const HELD_MAX: usize = 4_096;
+
+/// Writes the question `held`, with its length: of which facts, by key.
+///
+/// # Panics
+/// If they are more than [`HELD_MAX`].
+#[must_use]
+pub fn encode_ask_held(keys: &[FactKey]) -> Vec<u8> {
+    assert!(keys.len() <= HELD_MAX, "a question is for at most {HELD_MAX} facts");
+    encode(SCHEMA, &keys.iter().map(|key| key.bytes()).collect::<Vec<_>>())
+}
+
+/// Reads the question `held`.
+///
+/// # Errors
+/// [`FrameError`].
+pub fn decode_ask_held(frame: &[u8]) -> Result<Vec<FactKey>, FrameError> {
+    let keys: Vec<[u8; FactKey::BYTES]> = decode(SCHEMA, frame)?;
+    if keys.len() > HELD_MAX {
+        return Err(FrameError::Field { field: "keys", rule: format!("must be at most {HELD_MAX}") });
+    }
+    Ok(keys.into_iter().map(FactKey::new).collect())
+}
+
+/// Writes the answer to it, with its length: for each, whether it is there.
+#[must_use]
+pub fn encode_held(held: &[bool]) -> Vec<u8> {
+    encode(SCHEMA, &held)
+}
+
+/// Reads the answer to `held`.
+///
+/// # Errors
+/// [`FrameError`].
+pub fn decode_held(frame: &[u8]) -> Result<Vec<bool>, FrameError> {
+    decode(SCHEMA, frame)
 }
