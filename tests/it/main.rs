@@ -5,6 +5,7 @@
 mod cli;
 mod contract;
 mod crash;
+mod deploy;
 mod format;
 mod fuzz;
 mod golden;
