@@ -102,6 +102,8 @@ async fn connection(context: Arc<Context>, stream: Box<dyn Stream>) {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(QUESTIONS_MAX)
         .max_header_list_size(8 << 10)
+        // It would be the system's time, whatever the node takes for it; and nobody reads it.
+        .auto_date_header(false)
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .serve_connection(TokioIo::new(stream), answering);

@@ -7,7 +7,7 @@
 //! go on. A crash in between is made good by [`Projections::go_on_forgetting`].
 //!
 //! A promise may be repeated, and a later one takes the place of the one before. It is void once a fact from up to its moment
-//! is merged that it did not count. All of that is decided between writes: see [`crate::horizons`].
+//! is merged that it did not count. All of that is decided between writes: see `horizons`, beside this.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
