@@ -146,6 +146,7 @@ async fn keep_one(context: Arc<Context>, node: NodeId) {
                 });
                 let made = Instant::now();
                 let error = use_link(&context, &link, node).await;
+                link.give_up();
                 context.roster.change(node, |peer| {
                     peer.link = None;
                     peer.told = None;

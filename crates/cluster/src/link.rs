@@ -19,6 +19,7 @@ use plimsoll_domain::projection::Horizon;
 use plimsoll_wire::peer::v1::{Hello, Refusal, Welcome, decode_welcome, encode_hello};
 use plimsoll_wire::peer::{FORGETS, FRAME_BYTES_MAX, FrameError, Frames};
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::horizon;
@@ -131,7 +132,10 @@ impl fmt::Display for Told<'_> {
 #[derive(Clone)]
 pub(crate) struct Link {
     requests: SendRequest<Body>,
+    /// Whether an answer did not come in time.
     broken: Arc<AtomicBool>,
+    /// Whether it is given up: then nobody waits for answers on it any more.
+    given_up: Arc<watch::Sender<bool>>,
     version: u16,
     start: Start,
     /// Of which horizon the asker is, where facts are asked for.
@@ -164,8 +168,14 @@ impl Link {
                 .await?;
             // It ends with the last handle to it, or with the peer; whoever asks then is told.
             tokio::spawn(async move { drop(connection.await) });
-            let mut link =
-                Self { requests, broken: Arc::default(), version: 0, start: Start::default(), horizon: None };
+            let mut link = Self {
+                requests,
+                broken: Arc::default(),
+                given_up: Arc::new(watch::Sender::new(false)),
+                version: 0,
+                start: Start::default(),
+                horizon: None,
+            };
             match link.ask_for("hello", encode_hello(hello), HELLO_TIME_MAX, decode_welcome).await? {
                 Welcome::Refused(refusal) => Err(LinkError::Refused(refusal)),
                 Welcome::Welcome { version, hello: theirs } => {
@@ -201,6 +211,11 @@ impl Link {
         !self.requests.is_closed() && !self.broken.load(Ordering::Relaxed)
     }
 
+    /// Gives it up. What was asked on it has no answer.
+    pub(crate) fn give_up(&self) {
+        self.given_up.send_replace(true);
+    }
+
     /// Asks once. The answer is the whole body of it. A connection on which no answer came in time is not kept, unless a
     /// feed on it shows that it lives.
     pub(crate) async fn ask(&self, path: &str, frame: Vec<u8>, patience: Duration) -> Result<Vec<u8>, LinkError> {
@@ -209,12 +224,15 @@ impl Link {
             let body = http_body_util::Limited::new(answer, FRAME_BYTES_MAX + 4).collect().await;
             body.map(|body| body.to_bytes().to_vec()).map_err(|_| LinkError::Ended)
         };
-        match timeout(patience, asking).await {
-            Err(_) => {
+        let mut given_up = self.given_up.subscribe();
+        tokio::select! {
+            biased;
+            // This is one of the other ends, so it does not end.
+            _ended = given_up.wait_for(|is_given_up| *is_given_up) => Err(LinkError::Ended),
+            answer = timeout(patience, asking) => answer.unwrap_or_else(|_| {
                 self.broken.store(true, Ordering::Relaxed);
                 Err(LinkError::Timeout(patience))
-            }
-            Ok(answer) => answer,
+            }),
         }
     }
 

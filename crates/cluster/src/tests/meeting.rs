@@ -1,10 +1,13 @@
 //! Who talks to whom.
 
+use plimsoll_domain::projection::reconcile::{Question, Range};
 use plimsoll_store::error::WriteError;
 use plimsoll_store::notes::Fence;
+use plimsoll_wire::peer::v1::encode_question;
 
 use super::*;
 use crate::leaving::LeaveError;
+use crate::link::LinkError;
 use crate::status::NodeState;
 
 /// What is wrong with the only peer, or with the peer of a number.
@@ -194,6 +197,23 @@ async fn a_clock_that_is_set_back_is_found_while_writes_do_not_rest() {
         () = posting => {}
         () = until("it is fenced", || members[2].projections.fence() == Some(Fence::Clock)) => {}
     }
+    for member in members {
+        member.stop().await;
+    }
+}
+
+/// A question for which there is much time is asked on a connection that hangs. The peer is silent on it, so it is made anew;
+/// the question need not wait for its time.
+#[tokio::test]
+async fn a_question_does_not_outlive_its_connection() {
+    let net = Net::default();
+    let members = net.start_all(&["eu", "us"]).await;
+    until("they have met", || members.iter().all(|member| *member.cluster.context.ready.borrow())).await;
+    let link = members[0].cluster.context.roster.peer(NodeId::new(2), |peer| peer.link.clone()).flatten().unwrap();
+    net.hang(&members[1].address);
+    let question = encode_question(&Question::Compare(vec![Range::WHOLE]));
+    let asked = link.ask("differ", question, Duration::from_secs(3_600)).await;
+    assert!(matches!(asked, Err(LinkError::Ended)), "{asked:?}");
     for member in members {
         member.stop().await;
     }
