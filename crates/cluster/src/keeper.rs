@@ -173,6 +173,13 @@ async fn keep_one(context: Arc<Context>, node: NodeId) {
     }
 }
 
+/// Waits before a peer of another horizon is followed again, which was followed last from `began` on. Returns how long to wait
+/// the next time.
+async fn apart(context: &Context, began: Instant, pause: Duration) -> Duration {
+    let pause = if began.elapsed() >= LASTING { HORIZON_PAUSE } else { pause };
+    if another_horizon(context, pause).await { HORIZON_PAUSE } else { (2 * pause).min(HORIZON_PAUSE_MAX) }
+}
+
 /// Waits until this node, or a member, is of another horizon, or for a while. Returns whether one is.
 async fn another_horizon(context: &Context, patience: Duration) -> bool {
     let (mut own, mut theirs) = (context.projections.watch_horizon(), context.horizons.subscribe());
@@ -232,17 +239,11 @@ async fn use_link(context: &Context, link: &Link, node: NodeId) -> LinkError {
             () = is_set(&mut cut) => return LinkError::Ended,
             () = context.superseded(node, link.start().generation) => return LinkError::Superseded,
             parted = following => match parted {
-                // One of the two forgets at this moment, or is about to.
+                // One of the two forgets at this moment, or is about to; whoever tells its feed ends it for that.
                 Parted::Link(LinkError::OtherHorizon | LinkError::Forgetting)
-                | Parted::Store(WriteError::OtherHorizon) => {
-                    if began.elapsed() >= LASTING {
-                        horizon_pause = HORIZON_PAUSE;
-                    }
-                    if another_horizon(context, horizon_pause).await {
-                        horizon_pause = HORIZON_PAUSE;
-                    } else {
-                        horizon_pause = (horizon_pause * 2).min(HORIZON_PAUSE_MAX);
-                    }
+                | Parted::Store(WriteError::OtherHorizon) => horizon_pause = apart(context, began, horizon_pause).await,
+                Parted::Link(LinkError::Ended) if wanted.is_some() && link.is_open() => {
+                    horizon_pause = apart(context, began, horizon_pause).await;
                 }
                 Parted::Link(error) => return error,
                 Parted::Store(error) => {

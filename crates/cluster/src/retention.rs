@@ -183,14 +183,19 @@ async fn round(context: &Context, absences: &Absences) -> Result<Option<Horizon>
     if !context.gives_word_to(context.node()) {
         return Err(Disagreement::Promised);
     }
+    let own = context.projections.promise(until(context), word_time(context)).await?.horizon;
+    // A horizon for nothing would make each older backup useless.
+    if !context.projections.would_forget(own.until).await? {
+        return Ok(None);
+    }
     let members = members(context, absences)?;
     let patience = round_time(context);
     let agreed = tokio::select! {
         biased;
         () = overtaken(context) => return Err(Disagreement::Overtaken),
-        agreed = timeout(patience, agree(context, &members)) => agreed.map_err(|_| Disagreement::Late(patience))??,
+        agreed = timeout(patience, agree(context, &members, own)) => agreed,
     };
-    let Some(horizon) = agreed else { return Ok(None) };
+    let horizon = agreed.map_err(|_| Disagreement::Late(patience))??;
     // Who was left out has come back, perhaps with something old.
     let nodes = |members: &[(NodeId, Link)]| members.iter().map(|(node, _)| *node).collect::<BTreeSet<_>>();
     if nodes(&self::members(context, absences)?) != nodes(&members) {
@@ -210,29 +215,25 @@ async fn overtaken(context: &Context) {
     }
 }
 
-async fn agree(context: &Context, members: &[(NodeId, Link)]) -> Result<Option<Horizon>, Disagreement> {
+/// Asks the members to promise what this node has.
+async fn agree(context: &Context, members: &[(NodeId, Link)], wanted: Horizon) -> Result<Horizon, Disagreement> {
     let mut own = context.projections.horizon().unwrap_or_default();
     for (node, link) in members {
         own = settle(context, link, *node).await.map_err(|error| Disagreement::Silent(*node, error))?;
     }
-    let promise = context.projections.promise(until(context), word_time(context)).await?;
-    // A horizon for nothing would make each older backup useless.
-    if !context.projections.would_forget(promise.horizon.until).await? {
-        return Ok(None);
-    }
-    let question = encode_ask_promise(promise.horizon.until);
+    let question = encode_ask_promise(wanted.until);
     let asking = members.iter().map(|(node, link)| {
         let (link, question) = (link.within(own), question.clone());
         async move { (*node, link.ask_for("promise", question, ROUND_TIME_MAX, decode_promise).await) }
     });
     for (node, promised) in join_all(asking).await {
         match promised.map_err(|error| Disagreement::Silent(node, error))? {
-            Some(promised) if promised == promise.horizon => {}
+            Some(promised) if promised == wanted => {}
             Some(_) => return Err(Disagreement::Different(node)),
             None => return Err(Disagreement::Refused(node)),
         }
     }
-    Ok(Some(promise.horizon))
+    Ok(wanted)
 }
 
 /// The members that have to agree, and the connections to them.

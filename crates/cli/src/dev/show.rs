@@ -185,7 +185,7 @@ impl<'a> Stage<'a> {
         let curl = format!("curl -H 'Authorization: Bearer {SECRET}'");
         let mut tries = vec![
             format!("{curl} {other}/projections/{ARTIFACT}/cursor"),
-            format!("{curl} '{url}/projections?status=in_review&limit=3'"),
+            format!("{curl} '{url}/projections?status=merged&limit=3'"),
         ];
         if self.sites.len() > 1 {
             tries.push(format!("{curl} {other}/cluster"));

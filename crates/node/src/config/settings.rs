@@ -114,7 +114,8 @@ pub const SETTINGS: &[Setting] = &[
         key: "advertise_http",
         value: "HOST:PORT",
         default: "",
-        meaning: "Where clients reach this node, told in the list of members; the address of listen where nothing is said.",
+        meaning: "Where clients reach this node, told in the list of members; where nothing is said, the address of listen, or, if \
+                  that is all addresses, the host of advertise with the port of listen.",
         has_flag: true,
         set: |config, text| host_and_port(text).map(|address| config.advertise_http = Some(address)),
     },
