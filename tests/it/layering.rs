@@ -16,6 +16,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("plimsoll-node", &["plimsoll-cluster", "plimsoll-domain", "plimsoll-store", "plimsoll-wire"]),
     ("plimsoll-client", &["plimsoll-domain", "plimsoll-wire"]),
     ("plimsoll-cli", &["plimsoll-client", "plimsoll-node"]),
+    ("plimsoll-sim", &["plimsoll-domain", "plimsoll-node"]),
     ("plimsoll-tests", &["plimsoll-domain", "plimsoll-node", "plimsoll-store", "plimsoll-wire"]),
     ("plimsoll-test-clock", &[]),
     ("plimsoll-tidy", &[]),

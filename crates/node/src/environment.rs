@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use plimsoll_cluster::cluster::ClusterError;
-pub use plimsoll_cluster::net::{Connector, Listener, Network, Stream, Tcp};
+pub use plimsoll_cluster::net::{Connecting, Connector, Listener, Network, Stream, Tcp};
 pub use plimsoll_cluster::security::Security;
 use plimsoll_cluster::tls::Tls;
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_store::directory::{self, Directory};
+/// A disk in memory that forgets what was not synced when it crashes: for simulations.
+pub use plimsoll_store::engine::memory::Memory;
 use plimsoll_store::engine::{Engine, EngineOptions};
 use plimsoll_store::options::{FreeBytes, WallClock};
 use tokio::net::TcpListener;

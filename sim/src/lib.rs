@@ -1,0 +1,18 @@
+//! Whole clusters of the product in one thread: simulated time, sockets, clocks and disks, everything drawn from a seed.
+//!
+//! - [`world`]: one run: hosts, clients, faults, then calm, then judgement.
+//! - [`host`], [`net`]: what a node of the product stands on.
+//! - [`faults`]: what goes wrong.
+//! - [`workload`], [`client`], [`history`]: clients, and what they saw.
+//! - [`invariants`]: what must be true of every run.
+//! - [`trace`]: a run, line by line.
+
+pub mod client;
+pub mod faults;
+pub mod history;
+pub mod host;
+pub mod invariants;
+pub mod net;
+pub mod trace;
+pub mod workload;
+pub mod world;
