@@ -46,7 +46,10 @@ pub(crate) async fn run(context: Arc<Context>) {
         tokio::select! {
             biased;
             // The other end is the context's own, so it does not end.
-            _changed = heard.changed() => {}
+            _changed = heard.changed() => if let Some(retry) = &mut retry {
+                retry.at = Instant::now();
+                retry.pause = RETRY_MIN;
+            },
             () = sleep_until(at) => {}
         }
     }
@@ -72,9 +75,10 @@ async fn follow(context: &Context, tries: u32) -> Result<(), Trouble> {
     let is_over = *context.behind.borrow();
     let ahead = projections.horizon().filter(|_| !is_over).and_then(|own| context.ahead(own));
     let Some(ahead) = ahead else { return Ok(()) };
+    let by_having_nothing = projections.horizon().is_some_and(|own| context.most_there_are_ahead(own));
     // A new promise would take the place of one that somebody may decide by.
     let may_promise = (ahead.is_of_most || tries < TRIES_FOR_FEW) && context.gives_word_to(context.node());
-    let ways = Ways { by_having_nothing: ahead.is_of_most, by_a_new_promise: may_promise };
+    let ways = Ways { by_having_nothing, by_a_new_promise: may_promise };
     if let Err(error) = projections.reach(ahead.horizon, ways).await {
         // It matters now who else is ahead, and not all members tell each other that by themselves.
         drop(exchange(context, projections.horizon().unwrap_or_default()).await);

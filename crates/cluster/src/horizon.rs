@@ -89,11 +89,23 @@ impl Context {
 
     /// Who is ahead of this node, if somebody is. What a member said that is not there any more does not count.
     pub(crate) fn ahead(&self, own: Horizon) -> Option<Ahead> {
+        ahead(own, self.heard_of_members().into_iter().map(|(_, heard)| heard))
+    }
+
+    /// Whether most of those that are there are ahead: enough for a store that has nothing to lose by following them.
+    pub(crate) fn most_there_are_ahead(&self, own: Horizon) -> bool {
+        let there = self.heard_of_members().into_iter().filter(|(is_there, _)| *is_there);
+        ahead(own, there.map(|(_, heard)| heard)).is_some_and(|ahead| ahead.is_of_most)
+    }
+
+    /// Of each other member, whether it is there, and then of which horizon it said that it is.
+    fn heard_of_members(&self) -> Vec<(bool, Option<Horizon>)> {
         let members: Vec<(NodeId, bool)> = self.roster.view(|peers| {
             let members = peers.iter().filter(|(_, peer)| !peer.entry.gone);
             members.map(|(node, peer)| (*node, peer.link.is_some() || peer.liveness != Liveness::Down)).collect()
         });
         let heard = self.horizons.borrow();
-        ahead(own, members.iter().map(|(member, is_there)| heard.get(member).filter(|_| *is_there).copied()))
+        let of = |(member, is_there)| (is_there, heard.get(&member).filter(|_| is_there).copied());
+        members.into_iter().map(of).collect()
     }
 }

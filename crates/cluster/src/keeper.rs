@@ -48,7 +48,10 @@ const REFUSED_FACT_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The pause before it is tried again to follow a peer of another horizon: doubled each time, up to the most, and over when
 /// one of the two has come further.
 const HORIZON_PAUSE: Duration = Duration::from_millis(100);
-const HORIZON_PAUSE_MAX: Duration = Duration::from_secs(10);
+const HORIZON_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// A peer may end so many conversations in a row, on a connection that stays, before it is made anew.
+const ENDINGS_MAX: u32 = 3;
 
 /// Keeps connections to all members there are, and calls the seeds until they are members. Runs for ever.
 pub(crate) async fn keep(context: Arc<Context>, seeds: Vec<String>) {
@@ -213,6 +216,7 @@ async fn use_link(context: &Context, link: &Link, node: NodeId) -> LinkError {
     let mut cut = context.cut.subscribe();
     let mut pause = REFUSED_FACT_PAUSE;
     let mut horizon_pause = HORIZON_PAUSE;
+    let mut endings = 0;
     loop {
         let began = Instant::now();
         let wanted = context.roster.plan().get(&node).cloned();
@@ -242,7 +246,8 @@ async fn use_link(context: &Context, link: &Link, node: NodeId) -> LinkError {
                 // One of the two forgets at this moment, or is about to; whoever tells its feed ends it for that.
                 Parted::Link(LinkError::OtherHorizon | LinkError::Forgetting)
                 | Parted::Store(WriteError::OtherHorizon) => horizon_pause = apart(context, began, horizon_pause).await,
-                Parted::Link(LinkError::Ended) if wanted.is_some() && link.is_open() => {
+                Parted::Link(LinkError::Ended) if wanted.is_some() && link.is_open() && endings < ENDINGS_MAX => {
+                    endings = if began.elapsed() >= LASTING { 1 } else { endings + 1 };
                     horizon_pause = apart(context, began, horizon_pause).await;
                 }
                 Parted::Link(error) => return error,

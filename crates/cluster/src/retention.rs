@@ -80,12 +80,14 @@ pub(crate) struct Rounds {
     looked: Instant,
     look: Duration,
     next: Instant,
+    /// Why the last round came to nothing. It is told once.
+    reason: Option<String>,
 }
 
 impl Rounds {
     pub(crate) fn new(context: &Context) -> Self {
         let look = (context.retention / LOOKS).clamp(LOOK_MIN, LOOK_MAX);
-        Self { absences: kept(context), looked: Instant::now(), look, next: Instant::now() }
+        Self { absences: kept(context), looked: Instant::now(), look, next: Instant::now(), reason: None }
     }
 
     /// When it is time to look again.
@@ -106,14 +108,25 @@ impl Rounds {
             return;
         }
         self.next = Instant::now() + context.retention / ROUNDS;
-        match round(context, &self.absences).await {
-            Ok(None) => {}
+        let outcome = round(context, &self.absences).await;
+        if !matches!(outcome, Ok(Some(_)) | Err(Disagreement::Promised)) {
+            context.take_word_back().await;
+        }
+        match outcome {
+            Ok(None) => self.reason = None,
             // Whoever does not hear it finds out when it asks for facts.
-            Ok(Some(horizon)) => drop(exchange(context, horizon).await),
+            Ok(Some(horizon)) => {
+                self.reason = None;
+                drop(exchange(context, horizon).await);
+            }
             Err(disagreement) => {
                 self.next = Instant::now() + (context.retention / ROUNDS / RETRIES).max(2 * word_time(context));
                 context.counters.rounds_failed.add(1);
-                tracing::warn!(reason = %disagreement, "the members have not agreed on what to forget; they are asked again");
+                let reason = Some(disagreement.to_string());
+                if self.reason != reason {
+                    tracing::warn!(reason = %disagreement, "the members have not agreed on what to forget; they are asked again");
+                }
+                self.reason = reason;
             }
         }
     }
@@ -180,6 +193,8 @@ fn word_time(context: &Context) -> Duration {
 
 /// Asks all members, decides, and forgets. `None` where there is nothing to forget.
 async fn round(context: &Context, absences: &Absences) -> Result<Option<Horizon>, Disagreement> {
+    // A promise that others may have decided by stands as long as somebody is not there to say so.
+    let members = members(context, absences)?;
     if !context.gives_word_to(context.node()) {
         return Err(Disagreement::Promised);
     }
@@ -188,7 +203,6 @@ async fn round(context: &Context, absences: &Absences) -> Result<Option<Horizon>
     if !context.projections.would_forget(own.until).await? {
         return Ok(None);
     }
-    let members = members(context, absences)?;
     let patience = round_time(context);
     let agreed = tokio::select! {
         biased;
@@ -287,5 +301,16 @@ impl Context {
             *given = Some((member, Instant::now()));
         }
         !is_kept
+    }
+
+    /// This node asked, and decides nothing by its own word any more.
+    async fn take_word_back(&self) {
+        let here = self.node();
+        let own = self.word.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(to, _)| *to == here);
+        if own.is_some()
+            && let Err(error) = self.projections.unbind().await
+        {
+            tracing::warn!(%error, "facts that are older than what was to be forgotten come in later");
+        }
     }
 }

@@ -281,6 +281,14 @@ impl Projections {
         Ok((last, rows))
     }
 
+    /// Has older facts come in again: nobody decides any more by what was promised.
+    ///
+    /// # Errors
+    /// Where the store cannot be written.
+    pub async fn unbind(&self) -> Result<(), ForgetError> {
+        self.step(Step::Unbind, ForgetError::Busy).await
+    }
+
     /// Whether something would be forgotten by what was promised last. Reads artifacts until it finds one; where one changes
     /// meanwhile, it takes it for that one.
     ///

@@ -70,6 +70,8 @@ pub(crate) enum Step {
     /// It is made, unless it is void already. From here on the list stands; and for so long, in which somebody may decide by
     /// it, no fact is merged that would make it void.
     Promised(Horizon, Duration),
+    /// Nobody decides by what was promised any more.
+    Unbind,
     /// What was promised begins.
     Begin(Horizon),
     /// All on the list is forgotten.
@@ -104,7 +106,7 @@ impl Group<'_> {
         let arrived = |reached| StoredHorizon { reached, is_forgetting: false, promised: None };
         let is_later = |horizon: Horizon| !stored.is_forgetting && horizon.until > stored.reached.until;
         // To forget takes room before it gives any.
-        if !matches!(step, Step::End) {
+        if !matches!(step, Step::End | Step::Unbind) {
             self.check_room()?;
         }
         Ok(match step {
@@ -119,6 +121,10 @@ impl Group<'_> {
                 let binding = u64::try_from(binding.as_nanos()).unwrap_or(u64::MAX);
                 self.state.horizons.binds_until = UnixNanos::new(self.now.get().saturating_add(binding));
                 is_exact.then_some(StoredHorizon { promised: Some(horizon), ..stored })
+            }
+            Step::Unbind => {
+                self.state.horizons.binds_until = UnixNanos::default();
+                Some(stored)
             }
             Step::Begin(horizon) => (is_later(horizon) && stored.promised == Some(horizon)).then(|| begun(horizon)),
             Step::End => stored.is_forgetting.then(|| arrived(stored.reached)),
@@ -140,10 +146,14 @@ impl Group<'_> {
         self.staging.put(Table::Meta, layout::HORIZON.to_vec(), v1::encode_horizon(stored));
     }
 
-    /// Whether a fact would make a promise void by which somebody may decide. It may be offered again later.
-    pub(crate) fn would_break_word(&self, fact: &Fact) -> bool {
+    /// Whether a fact that is new, or joins a known one, would make a promise void by which somebody may decide. It may be
+    /// offered again later.
+    pub(crate) fn would_break_word(&self, fact: &Fact, known: Option<&Fact>) -> bool {
         let Horizons { stored, binds_until, .. } = &self.state.horizons;
-        stored.promised.is_some_and(|promised| fact.first.time <= promised.until) && self.now < *binds_until
+        // An older tombstone that is superseded is on the list.
+        let joined =
+            known.filter(|known| known.transition().is_some()).map_or(fact.first, |known| known.first.min(fact.first));
+        stored.promised.is_some_and(|promised| joined.time <= promised.until) && self.now < *binds_until
     }
 
     /// Has a promise be void that did not count this fact.

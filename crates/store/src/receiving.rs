@@ -105,7 +105,7 @@ impl Group<'_> {
         };
         if known.as_ref().is_none_or(|known| known.fact != *fact) {
             self.check_room()?;
-            if self.would_break_word(fact) {
+            if self.would_break_word(fact, known.as_ref().map(|known| &known.fact)) {
                 return Err(WriteError::OtherHorizon);
             }
         }

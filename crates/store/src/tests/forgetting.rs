@@ -354,8 +354,17 @@ async fn an_older_fact_that_was_not_counted_makes_a_promise_void() {
     let outcomes = absorb(fact_at("old", until.get())).await.unwrap();
     assert!(matches!(outcomes[..], [Err(WriteError::OtherHorizon)]), "{outcomes:?}");
     absorb(fact_at("older", until.get())).await.unwrap().remove(0).unwrap();
-    store.pass(1);
+    // A retry of what is known, that another accepted later, would join it.
+    let outcomes = absorb(fact_at("older", until.get() + 5)).await.unwrap();
+    assert!(matches!(outcomes[..], [Err(WriteError::OtherHorizon)]), "{outcomes:?}");
+    store.projections.unbind().await.unwrap();
     absorb(fact_at("old", until.get())).await.unwrap().remove(0).unwrap();
+    let refused = store.projections.forget(horizon).await;
+    assert!(matches!(refused, Err(ForgetError::Unpromised(_))), "{refused:?}");
+    // Nor is it for ever.
+    let horizon = store.projections.promise(until, second).await.unwrap().horizon;
+    store.pass(1);
+    absorb(fact_at("last", until.get())).await.unwrap().remove(0).unwrap();
     let refused = store.projections.forget(horizon).await;
     assert!(matches!(refused, Err(ForgetError::Unpromised(_))), "{refused:?}");
     // The same while it is being made.
