@@ -60,9 +60,10 @@ fn what_was_retired_is_forgotten_everywhere_under_load() {
     assert!(cluster.numbers().all(|number| finds(&cluster, number, &old(0))));
 }
 
-/// The one folder in which a node has set its data aside.
+/// The one folder in which a node has set its data aside, once all that belongs there is in it: until then it has another name.
 fn parked(data: &Path) -> Option<PathBuf> {
-    fs::read_dir(data.join("parked")).ok()?.next().map(|entry| entry.unwrap().path())
+    let folder = fs::read_dir(data.join("parked")).ok()?.next()?.unwrap().path();
+    (!folder.ends_with("unfinished")).then_some(folder)
 }
 
 /// A node that is cut off goes on taking writes. The others wait for it, until it has been away for longer than the retention.
