@@ -2,7 +2,7 @@
 //!
 //! - [`world`]: one run: hosts, clients, faults, then calm, then judgement.
 //! - [`host`], [`net`]: what a node of the product stands on.
-//! - [`faults`]: what goes wrong.
+//! - [`scenario`], [`plan`], [`faults`]: what a run is of, and what goes wrong.
 //! - [`workload`], [`client`], [`history`]: clients, and what they saw.
 //! - [`invariants`]: what must be true of every run.
 //! - [`trace`]: a run, line by line.
@@ -13,6 +13,9 @@ pub mod history;
 pub mod host;
 pub mod invariants;
 pub mod net;
+pub mod plan;
+pub mod scenario;
 pub mod trace;
+pub mod verdict;
 pub mod workload;
 pub mod world;

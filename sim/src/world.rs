@@ -9,11 +9,12 @@ use serde_json::Value;
 use turmoil::{Builder, Sim};
 
 use crate::client::ask;
-use crate::faults::{self, Event, Fault};
+use crate::faults::{Event, Fault};
 use crate::history::{History, Seen};
 use crate::host::Host;
 use crate::invariants::{Artifact, Copy, Shown, broken};
 use crate::net::host_of;
+use crate::plan::Plan;
 use crate::trace::set_now;
 use crate::workload;
 
@@ -36,28 +37,6 @@ const JUDGE_PAUSE: Duration = Duration::from_millis(500);
 
 /// What the nodes show in the end, once they have come to rest.
 type Shows = Arc<Mutex<Option<Vec<Copy>>>>;
-
-/// What a run is made of.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// All chance of the run comes from it.
-    pub seed: u64,
-    /// The region of each node.
-    pub regions: Vec<String>,
-    /// How long clients ask, and things go wrong.
-    pub lasting: Duration,
-    /// What goes wrong.
-    pub faults: Vec<Event>,
-}
-
-impl Plan {
-    /// A run of so many nodes in three regions, with faults drawn from its seed.
-    #[must_use]
-    pub fn drawn(seed: u64, nodes: u8, lasting: Duration) -> Self {
-        let regions = (0..nodes).map(|node| ["eu", "us", "ap"][usize::from(node % 3)].to_owned()).collect();
-        Self { seed, regions, lasting, faults: faults::draw(seed, nodes, lasting) }
-    }
-}
 
 /// What came of a run.
 #[derive(Debug, Clone)]
