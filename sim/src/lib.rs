@@ -8,6 +8,8 @@
 //! - [`trace`]: a run, line by line.
 
 pub mod client;
+pub mod clock;
+pub mod disk;
 pub mod faults;
 pub mod history;
 pub mod host;

@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
+use plimsoll_sim::plan::Plan;
+use plimsoll_sim::scenario::Scenario;
 use plimsoll_sim::trace::traced;
-use plimsoll_sim::world::{Plan, Verdict, run};
+use plimsoll_sim::verdict::Verdict;
+use plimsoll_sim::world::run;
 
 /// The exit code of a run that broke a promise.
 const BROKEN: u8 = 1;
@@ -68,7 +71,8 @@ fn run_all(arguments: &Run) -> anyhow::Result<bool> {
     let begun = Instant::now();
     let (mut is_sound, mut simulated) = (true, Duration::ZERO);
     for seed in arguments.seed..arguments.seed.saturating_add(arguments.seeds) {
-        let plan = Plan::drawn(seed, arguments.nodes, Duration::from_secs(arguments.seconds));
+        let scenario = std::sync::Arc::new(Scenario::standard(arguments.nodes, Duration::from_secs(arguments.seconds)));
+        let plan = Plan::drawn(seed, &scenario);
         let is_traced = arguments.twice || arguments.trace.is_some();
         let (verdict, lines) = if is_traced { traced(|| run(&plan)) } else { (run(&plan), Vec::new()) };
         if let Some(file) = &arguments.trace {
@@ -94,7 +98,8 @@ fn run_all(arguments: &Run) -> anyhow::Result<bool> {
 }
 
 fn say(seed: u64, verdict: &Verdict) -> io::Result<()> {
-    let Verdict { broken, posted, acknowledged, reads, lasted } = verdict;
+    let Verdict { broken, reads, lasted, .. } = verdict;
+    let plimsoll_sim::verdict::Posts { posted, acknowledged } = verdict.all_posts();
     let word = if broken.is_empty() { "sound" } else { "BROKEN" };
     let mut out = io::stdout();
     writeln!(

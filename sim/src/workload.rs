@@ -1,101 +1,105 @@
-//! Clients as in life, each in a region: emitters that post and retry, and readers that remember what they saw.
+//! Clients as in life, near each node: an emitter that posts, retries and retires, a reader and a watcher of cursors, an importer,
+//! and somebody who has no business there.
+
+mod emitter;
+mod importer;
+mod reader;
+mod stranger;
+
+pub(crate) use reader::BOUNDED;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::client::{Answer, ask};
-use crate::history::{History, Outcome};
+use crate::history::{History, Store};
+use crate::host::Host;
+use crate::net::Weather;
+use crate::plan::Plan;
 
-/// How long a client waits for an answer before it asks another node.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Artifacts clients post about.
-const ARTIFACTS: u32 = 12;
-
-/// How often a post is tried, at one node after another.
-const TRIES_MAX: u32 = 6;
-
-/// A ref that was opened: of which artifact, and by which key.
-struct Opened {
-    artifact: String,
-    key: String,
+/// What all clients near one node know.
+#[derive(Clone)]
+pub struct Clients {
+    /// The node they are near.
+    pub nearest: u8,
+    /// What they are to do.
+    pub plan: Arc<Plan>,
+    /// All hosts.
+    pub hosts: Arc<Vec<Host>>,
+    /// The network.
+    pub weather: Weather,
+    /// Where they write down what they see.
+    pub history: Arc<History>,
 }
 
-/// Posts transitions to its own node, and, where that one does not answer, with the same id to the others.
-pub async fn emit(name: String, nearest: u8, nodes: u8, seed: u64, history: &History, lasting: Duration) {
-    let mut rng = StdRng::seed_from_u64(seed);
-    let mut opened: Vec<Opened> = Vec::new();
-    let mut at = 0_u32;
-    while turmoil::sim_elapsed().unwrap_or_default() < lasting {
-        sleep(Duration::from_millis(rng.random_range(5..400))).await;
-        at += 1;
-        let id = format!("{name}-{at}");
-        let any = format!("a-{}", rng.random_range(0..ARTIFACTS));
-        let (artifact, refs) = match rng.random_range(0..4_u32) {
-            0 => (any, json!([{"kind": "pending", "target_repo": "acme/web", "idempotency_key": id}])),
-            1 if !opened.is_empty() => {
-                // The forge has answered, and the next one to work on it is at another node.
-                let Opened { artifact, key } = opened.swap_remove(rng.random_range(0..opened.len()));
-                let url = format!("https://forge.example/acme/web/pull/{at}");
-                let created_at = "2026-04-22T18:04:11Z";
-                let resolved = json!({
-                    "kind": "resolved", "target_repo": "acme/web", "idempotency_key": key, "number": at, "url": url,
-                    "created_at": created_at,
-                });
-                (artifact, json!([resolved]))
-            }
-            _ => (any, json!([])),
-        };
-        let opens = refs[0]["kind"] == "pending";
-        let transition = json!({
-            "artifact_id": artifact, "transition_id": id, "status": format!("s-{id}"), "produced_refs": refs,
-        });
-        let first = 1 + (nearest - 1 + u8::try_from(at % 5 / 4).unwrap_or_default()) % nodes;
-        let outcome = post(&transition, first, nodes, &mut rng, history).await;
-        if outcome == Outcome::Stands && opens {
-            opened.push(Opened { artifact, key: id });
+impl Clients {
+    /// Does everything clients do until the time is up, and what was begun has ended.
+    pub async fn run(self) {
+        let workload = &self.plan.scenario.workload;
+        let (posts, reads, watches) = (workload.posts, workload.reads, workload.watches);
+        tokio::join!(
+            self.each(posts, emitter::emit),
+            self.each(reads, reader::read),
+            self.each(watches, reader::watch),
+            importer::import(&self),
+            self.each(if reads > 0.0 { STRANGERS } else { 0.0 }, stranger::look),
+        );
+        self.history.client_ended();
+    }
+
+    /// Runs one of them, with chance of its own; not at all where it has nothing to do.
+    async fn each(&self, rate: f64, run: impl AsyncFnOnce(&Self, StdRng, Pace)) {
+        if rate > 0.0 {
+            let seed = self.plan.seed.wrapping_add(u64::from(self.nearest)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let rng = StdRng::seed_from_u64(seed ^ rate.to_bits());
+            run(self, rng, Pace { rate, until: self.plan.scenario.lasting }).await;
         }
+    }
+
+    fn nodes(&self) -> u8 {
+        self.plan.scenario.nodes()
+    }
+
+    fn host(&self, node: u8) -> &Host {
+        &self.hosts[usize::from(node) - 1]
+    }
+
+    fn store(&self, node: u8) -> Store {
+        (node, self.host(node).store())
+    }
+
+    fn region(&self) -> &str {
+        &self.host(self.nearest).region
+    }
+
+    /// The node after this one, all round.
+    fn after(&self, node: u8) -> u8 {
+        1 + node % self.nodes()
     }
 }
 
-async fn post(transition: &Value, nearest: u8, nodes: u8, rng: &mut StdRng, history: &History) -> Outcome {
-    let id = transition["transition_id"].as_str().unwrap_or_default();
-    history.begin(transition);
-    let mut node = nearest;
-    let mut last = Outcome::Unknown;
-    for turn in 0..TRIES_MAX {
-        let answer = ask(node, Method::POST, "/projections/transitions", Some(transition), PATIENCE).await;
-        let outcome = match answer {
-            Ok(answer) => Outcome::of(&answer),
-            Err(_) => Outcome::Unknown,
-        };
-        history.end(id, node, &outcome);
-        match outcome {
-            Outcome::Stands => return outcome,
-            Outcome::Refused { is_final: true, .. } => return outcome,
-            _ => last = outcome,
-        }
-        node = 1 + node % nodes;
-        sleep(Duration::from_millis(rng.random_range(20..200) << turn)).await;
-    }
-    last
+/// So often a second does a stranger look.
+const STRANGERS: f64 = 0.2;
+
+/// How often something is done, in the mean, and until when.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    rate: f64,
+    until: Duration,
 }
 
-/// Reads cursors at one node, again and again.
-pub async fn read(node: u8, seed: u64, history: Arc<History>, lasting: Duration) {
-    let mut rng = StdRng::seed_from_u64(seed);
-    while turmoil::sim_elapsed().unwrap_or_default() < lasting {
-        sleep(Duration::from_millis(rng.random_range(20..200))).await;
-        let artifact = format!("a-{}", rng.random_range(0..ARTIFACTS));
-        let path = format!("/projections/{artifact}/cursor");
-        if let Ok(Answer { status: 200, body }) = ask(node, Method::GET, &path, None, PATIENCE).await {
-            history.saw(node, &artifact, body["committed_version"].as_str().unwrap_or_default());
-        }
+impl Pace {
+    /// Waits for the next time; not, if there is none.
+    async fn next(&self, rng: &mut StdRng) -> bool {
+        sleep(Duration::from_secs_f64(rng.random_range(0.0..2.0) / self.rate)).await;
+        now() < self.until
     }
+}
+
+/// Since the beginning of the run.
+fn now() -> Duration {
+    turmoil::sim_elapsed().unwrap_or_default()
 }

@@ -16,7 +16,9 @@ use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_store::directory::{self, Directory};
 /// A disk in memory that forgets what was not synced when it crashes: for simulations.
 pub use plimsoll_store::engine::memory::Memory;
-use plimsoll_store::engine::{Engine, EngineOptions};
+/// redb over pages of the simulation's own.
+pub use plimsoll_store::engine::redb::{Redb, StorageBackend};
+pub use plimsoll_store::engine::{Engine, EngineError, EngineOptions};
 use plimsoll_store::options::{FreeBytes, WallClock};
 use tokio::net::TcpListener;
 

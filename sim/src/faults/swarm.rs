@@ -208,7 +208,8 @@ impl Chance<'_> {
         let period = Duration::from_millis(self.rng.random_range(100..3_000));
         let mut now = at;
         while now < until {
-            self.push(now, if self.rng.random_range(0..2_u32) == 0 { Fault::Cut(one, other) } else { Fault::Hold(one, other) });
+            let is_cut = self.rng.random_range(0..2_u32) == 0;
+            self.push(now, if is_cut { Fault::Cut(one, other) } else { Fault::Hold(one, other) });
             self.push((now + period / 2).min(until), Fault::Mend(one, other));
             now += period;
         }

@@ -1,14 +1,23 @@
 //! All replicas come to the same state (`replication.md`, *Converge*).
 
-use super::Copy;
-use crate::history::Seen;
+use super::Run;
 
 /// Nodes that show something else than the first does.
 #[must_use]
-pub fn broken(_: &Seen, copies: &[Copy]) -> Vec<String> {
-    let Some((first, others)) = copies.split_first() else { return Vec::new() };
-    let differ = |other: &&Copy| (&other.digest, &other.artifacts) != (&first.digest, &first.artifacts);
-    others.iter().filter(differ).map(|other| format!("n{} and n{} differ", first.node, other.node)).collect()
+pub fn broken(run: &Run) -> Vec<String> {
+    let Some((first, others)) = run.copies.split_first() else { return Vec::new() };
+    let mut broken = Vec::new();
+    for other in others {
+        if other.artifacts != first.artifacts {
+            let differs = |id: &&String| other.artifacts.get(*id) != first.artifacts.get(*id);
+            let ids = first.artifacts.keys().chain(other.artifacts.keys());
+            let id = ids.filter(differs).min().map_or("", String::as_str);
+            broken.push(format!("n{} and n{} show {id} differently", first.node, other.node));
+        } else if other.digest != first.digest {
+            broken.push(format!("n{} and n{} show the same, and have different digests", first.node, other.node));
+        }
+    }
+    broken
 }
 
 #[cfg(test)]
@@ -18,11 +27,11 @@ mod tests {
 
     #[test]
     fn another_digest_or_another_token_is_found() {
-        let (seen, mut copies) = sound();
-        copies[1].digest = "e".into();
-        assert_eq!(broken(&seen, &copies), ["n1 and n2 differ"]);
-        let (seen, mut copies) = sound();
-        copies[1].artifacts.get_mut("a").unwrap().token = "1/1/y".into();
-        assert_eq!(broken(&seen, &copies), ["n1 and n2 differ"]);
+        let mut run = sound();
+        run.copies[1].digest = "e".into();
+        assert_eq!(broken(&run), ["n1 and n2 show the same, and have different digests"]);
+        let mut run = sound();
+        run.copies[1].artifacts.get_mut("a").unwrap().token = "1/1/y".into();
+        assert_eq!(broken(&run), ["n1 and n2 show a differently"]);
     }
 }

@@ -1,19 +1,19 @@
 //! What was acknowledged is there, at every node, as it was posted (`replication.md`, *Keep*).
 
-use super::Copy;
-use crate::history::Seen;
+use super::{Run, is_retired};
 
-/// Acknowledged transitions that a node does not show, or shows otherwise.
+/// Acknowledged transitions that a node does not show, or shows otherwise. Those that a node exported when it started afresh were
+/// not dropped in silence; those of artifacts that are retired are another matter ([`super::gone`]).
 #[must_use]
-pub fn broken(seen: &Seen, copies: &[Copy]) -> Vec<String> {
+pub fn broken(run: &Run) -> Vec<String> {
     let mut broken = Vec::new();
-    for (id, posted) in seen.posted.iter().filter(|(_, posted)| posted.is_acknowledged()) {
-        let artifact = posted.transition["artifact_id"].as_str().unwrap_or_default();
+    for (id, posted) in &run.seen.posted {
+        if is_retired(posted.artifact()) || run.exported.contains(id) || !run.is_promised(posted) {
+            continue;
+        }
         let status = posted.transition["status"].as_str().unwrap_or_default();
-        for copy in copies {
-            let transitions = copy.artifacts.get(artifact).map(|artifact| artifact.transitions.as_slice());
-            let shown = transitions.unwrap_or_default().iter().find(|shown| shown.id == *id);
-            if shown.is_none_or(|shown| shown.status != status) {
+        for copy in &run.copies {
+            if copy.shown(posted.artifact(), id).is_none_or(|shown| shown.status != status) {
                 broken.push(format!("{id} was acknowledged, and n{} does not show it", copy.node));
             }
         }
@@ -23,19 +23,27 @@ pub fn broken(seen: &Seen, copies: &[Copy]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::sound;
+    use super::super::tests::{lost, sound};
     use super::*;
     use crate::history::Outcome;
 
     #[test]
     fn what_is_lost_or_changed_is_found_and_what_nobody_was_told_is_not_missed() {
-        let (mut seen, mut copies) = sound();
-        copies[1].artifacts.clear();
-        assert_eq!(broken(&seen, &copies), ["t-1 was acknowledged, and n2 does not show it"]);
-        seen.posted.get_mut("t-1").unwrap().tries = vec![(1, Outcome::Unknown)];
-        assert_eq!(broken(&seen, &copies), [""; 0]);
-        let (seen, mut copies) = sound();
-        copies[0].artifacts.get_mut("a").unwrap().transitions[0].status = "old".into();
-        assert_eq!(broken(&seen, &copies).len(), 1);
+        let mut run = sound();
+        run.copies[1].artifacts.clear();
+        let missing = ["t-1 was acknowledged, and n2 does not show it"];
+        assert_eq!(broken(&run), missing);
+        run.exported.insert("t-1".into());
+        assert_eq!(broken(&run), [""; 0], "it was exported");
+        run.exported.clear();
+        run.losses = vec![lost(1, 9)];
+        assert_eq!(broken(&run), [""; 0], "its disk is gone");
+        run.losses.clear();
+        assert_eq!(broken(&run), missing);
+        run.seen.posted.get_mut("t-1").unwrap().tries[0].outcome = Outcome::Unknown;
+        assert_eq!(broken(&run), [""; 0], "nobody was told");
+        let mut run = sound();
+        run.copies[0].artifacts.get_mut("a").unwrap().transitions[0].status = "old".into();
+        assert_eq!(broken(&run).len(), 1);
     }
 }

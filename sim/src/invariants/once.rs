@@ -2,20 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use super::Copy;
-use crate::history::Seen;
+use super::Run;
 
 /// Transitions a node shows twice, or that nobody posted.
 #[must_use]
-pub fn broken(seen: &Seen, copies: &[Copy]) -> Vec<String> {
+pub fn broken(run: &Run) -> Vec<String> {
     let mut broken = Vec::new();
-    for copy in copies {
+    for copy in &run.copies {
         let mut met = BTreeSet::new();
         for shown in copy.artifacts.values().flat_map(|artifact| &artifact.transitions) {
             if !met.insert(&shown.id) {
                 broken.push(format!("n{} shows {} twice", copy.node, shown.id));
             }
-            if !seen.posted.contains_key(&shown.id) {
+            if !run.seen.posted.contains_key(&shown.id) {
                 broken.push(format!("n{} shows {}, which nobody posted", copy.node, shown.id));
             }
         }
@@ -30,12 +29,12 @@ mod tests {
 
     #[test]
     fn what_stands_twice_or_was_never_posted_is_found() {
-        let (mut seen, mut copies) = sound();
-        let artifact = copies[0].artifacts.get_mut("a").unwrap();
+        let mut run = sound();
+        let artifact = run.copies[0].artifacts.get_mut("a").unwrap();
         let again = artifact.transitions[0].clone();
         artifact.transitions.push(again);
-        assert_eq!(broken(&seen, &copies), ["n1 shows t-1 twice"]);
-        seen.posted.clear();
-        assert!(broken(&seen, &copies).contains(&"n2 shows t-1, which nobody posted".to_owned()));
+        assert_eq!(broken(&run), ["n1 shows t-1 twice"]);
+        run.seen.posted.clear();
+        assert!(broken(&run).contains(&"n2 shows t-1, which nobody posted".to_owned()));
     }
 }

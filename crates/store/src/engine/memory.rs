@@ -79,6 +79,21 @@ impl Memory {
         state.next_sync = NextSync::Succeeds;
     }
 
+    /// A copy of what a power cut would leave now, on a disk of its own that has room.
+    #[must_use]
+    pub fn backup(&self) -> Self {
+        let state = self.read();
+        let copied = Self { shared: Arc::new(RwLock::new(State { tables: state.tables.clone(), bytes: state.bytes, ..State::default() })) };
+        let mut copy = copied.write();
+        for undo in state.unsynced.iter().rev() {
+            for (table, key, before) in undo.iter().rev() {
+                copy.set(*table, key.clone(), before.clone());
+            }
+        }
+        drop(copy);
+        copied
+    }
+
     /// How many batches a crash would take back now.
     #[must_use]
     pub fn unsynced_batches(&self) -> usize {
@@ -256,6 +271,24 @@ mod tests {
         assert_eq!(get(&memory, b"key").as_deref(), Some(b"2".as_slice()));
         memory.crash();
         assert_eq!(get(&memory, b"key").as_deref(), Some(b"2".as_slice()), "what a crash kept is durable");
+    }
+
+    #[test]
+    fn a_backup_is_what_a_crash_would_leave_and_a_disk_of_its_own() {
+        let memory = Memory::new();
+        put(&memory, b"key", b"1");
+        memory.sync().unwrap();
+        for value in [b"2", b"3"] {
+            put(&memory, b"key", value);
+        }
+        put(&memory, b"new", b"4");
+        let backup = memory.backup();
+        assert_eq!((get(&backup, b"key").as_deref(), get(&backup, b"new")), (Some(b"1".as_slice()), None));
+        assert_eq!(get(&memory, b"key").as_deref(), Some(b"3".as_slice()));
+        put(&backup, b"key", b"5");
+        memory.crash();
+        assert_eq!(get(&memory, b"key").as_deref(), Some(b"1".as_slice()));
+        assert_eq!(memory.disk_bytes().unwrap(), backup.disk_bytes().unwrap());
     }
 
     #[test]

@@ -30,6 +30,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+pub use ::redb::StorageBackend;
 use ::redb::{
     AccessGuard, Builder, CommitError, Database, DatabaseError, Durability, Range, ReadOnlyTable, ReadableDatabase,
     StorageError, TableDefinition, TableError, TransactionError,
@@ -51,7 +52,13 @@ pub struct Redb {
     /// The state after the latest commit. Declared before the database, to be dropped before it.
     view: RwLock<Arc<View>>,
     database: Database,
-    directory: PathBuf,
+    place: Place,
+}
+
+/// Where a database is.
+enum Place {
+    Directory(PathBuf),
+    Pages(Box<dyn StorageBackend>),
 }
 
 /// Every table at one commit, in the order of [`Table::ALL`].
@@ -69,8 +76,28 @@ impl Redb {
     pub fn open(directory: &Path, options: EngineOptions) -> Result<Self, EngineError> {
         create_directory(directory)?;
         let database = contain(|| open_database(directory, options))?;
+        Self::opened(database, Place::Directory(directory.to_path_buf()))
+    }
+
+    /// Opens the database over pages that are in no file, or makes one where there are none: for simulations, which lose and
+    /// tear them. Clones of `pages` are handles to the same ones. The making must not be interrupted.
+    ///
+    /// # Errors
+    /// As [`Redb::open`].
+    pub fn over(pages: impl StorageBackend + Clone, options: EngineOptions) -> Result<Self, EngineError> {
+        let mut builder = Builder::new();
+        builder.set_cache_size(usize::try_from(options.cache_bytes).unwrap_or(usize::MAX));
+        let (is_new, backend) = (pages.len()? == 0, pages.clone());
+        let database = contain(|| builder.create_with_backend(backend).map_err(translate_database))?;
+        if is_new {
+            contain(|| make_tables(&database))?;
+        }
+        Self::opened(database, Place::Pages(Box::new(pages)))
+    }
+
+    fn opened(database: Database, place: Place) -> Result<Self, EngineError> {
         let view = contain(|| View::latest(&database))?;
-        Ok(Self { view: RwLock::new(Arc::new(view)), database, directory: directory.to_path_buf() })
+        Ok(Self { view: RwLock::new(Arc::new(view)), database, place })
     }
 
     fn view(&self) -> Arc<View> {
@@ -99,7 +126,11 @@ impl Redb {
 
 impl fmt::Debug for Redb {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Redb").field("directory", &self.directory).finish_non_exhaustive()
+        let directory = match &self.place {
+            Place::Directory(directory) => Some(directory),
+            Place::Pages(_) => None,
+        };
+        formatter.debug_struct("Redb").field("directory", &directory).finish_non_exhaustive()
     }
 }
 
@@ -139,7 +170,10 @@ impl Engine for Redb {
     }
 
     fn disk_bytes(&self) -> Result<u64, EngineError> {
-        directory_bytes(&self.directory)
+        match &self.place {
+            Place::Directory(directory) => directory_bytes(directory),
+            Place::Pages(pages) => Ok(pages.len()?),
+        }
     }
 }
 
@@ -173,14 +207,18 @@ fn open_database(directory: &Path, options: EngineOptions) -> Result<Database, E
     }
     let unfinished = directory.join(UNFINISHED_FILE);
     let database = builder.create(&unfinished).map_err(translate_database)?;
+    make_tables(&database)?;
+    fs::rename(&unfinished, &path)?;
+    sync_directory(directory)?;
+    Ok(database)
+}
+
+fn make_tables(database: &Database) -> Result<(), EngineError> {
     let transaction = database.begin_write().map_err(translate_transaction)?;
     for table in Table::ALL {
         transaction.open_table(definition(table)).map_err(translate_table)?;
     }
-    transaction.commit().map_err(translate_commit)?;
-    fs::rename(&unfinished, &path)?;
-    sync_directory(directory)?;
-    Ok(database)
+    transaction.commit().map_err(translate_commit)
 }
 
 fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {

@@ -1,0 +1,39 @@
+//! Somebody of another tenant, or of none: they are to see nothing of anybody's.
+
+use http::Method;
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+
+use super::{Clients, Pace};
+use crate::client::{Asking, ask};
+use crate::history::Glimpse;
+use crate::host::SPY;
+
+/// So much of an answer is told.
+const TOLD_MAX: usize = 200;
+
+/// Asks the node for what it has, until the time is up.
+pub(super) async fn look(clients: &Clients, mut rng: StdRng, pace: Pace) {
+    while pace.next(&mut rng).await {
+        let artifact = rng.random_range(0..clients.plan.scenario.workload.artifacts);
+        let path = match rng.random_range(0..4_u32) {
+            0 => "/projections".to_owned(),
+            1 => format!("/projections/a-{artifact}"),
+            2 => format!("/projections/a-{artifact}/transitions"),
+            _ => "/cluster".to_owned(),
+        };
+        let token = match rng.random_range(0..3_u32) {
+            0 => None,
+            1 => Some("a-secret-nobody-has"),
+            _ => Some(SPY),
+        };
+        let asking = Asking { token, ..Asking::of(clients.nearest, Method::GET, &path) };
+        let Ok(answer) = ask(&clients.weather, asking).await else { continue };
+        let is_theirs = token == Some(SPY) && answer.status == 200 && answer.body["items"].as_array().is_some_and(Vec::is_empty);
+        let is_refused = matches!(answer.status, 401 | 403 | 404 | 429 | 503);
+        if !is_theirs && !is_refused {
+            let text = answer.text.chars().take(TOLD_MAX).collect();
+            clients.history.seen().glimpses.push(Glimpse { node: clients.nearest, path, status: answer.status, text });
+        }
+    }
+}
