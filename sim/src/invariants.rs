@@ -46,8 +46,6 @@ pub struct Artifact {
 pub struct Copy {
     /// The node.
     pub node: u8,
-    /// The hash over all its facts.
-    pub digest: String,
     /// By id.
     pub artifacts: BTreeMap<String, Artifact>,
 }
@@ -158,7 +156,7 @@ pub(crate) mod tests {
         let artifact =
             Artifact { token: "1/1/x".into(), status: "new".into(), transitions: vec![shown], ..Artifact::default() };
         let copy =
-            |node| Copy { node, digest: "d".into(), artifacts: BTreeMap::from([("a".into(), artifact.clone())]) };
+            |node| Copy { node, artifacts: BTreeMap::from([("a".into(), artifact.clone())]) };
         Run {
             seen: Seen { posted: BTreeMap::from([("t-1".into(), posted)]), ..Seen::default() },
             copies: vec![copy(1), copy(2)],

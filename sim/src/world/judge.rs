@@ -157,8 +157,7 @@ impl Judge {
 
     /// All that a node shows.
     async fn copy_of(&self, node: u8) -> anyhow::Result<Copy> {
-        let status = self.got(node, "/cluster").await?;
-        let mut copy = Copy { node, digest: text(&status, "digest"), ..Copy::default() };
+        let mut copy = Copy { node, ..Copy::default() };
         for projection in self.listed(node, "/projections").await? {
             let id = text(&projection, "artifact_id");
             copy.artifacts.insert(id.clone(), self.artifact(node, &id).await?);
