@@ -132,7 +132,8 @@ pub const ALL: [Property; 9] = [
 /// What of the promises a run has broken, each with its name.
 #[must_use]
 pub fn broken(run: &Run) -> Vec<Broken> {
-    let of = |(promise, broken): &Property| broken(run).into_iter().map(|what| Broken { promise, what }).collect::<Vec<_>>();
+    let of =
+        |(promise, broken): &Property| broken(run).into_iter().map(|what| Broken { promise, what }).collect::<Vec<_>>();
     ALL.iter().flat_map(of).collect()
 }
 
@@ -155,8 +156,7 @@ pub(crate) mod tests {
         let shown = Shown { id: "t-1".into(), status: "new".into(), stamp: "1/1".into() };
         let artifact =
             Artifact { token: "1/1/x".into(), status: "new".into(), transitions: vec![shown], ..Artifact::default() };
-        let copy =
-            |node| Copy { node, artifacts: BTreeMap::from([("a".into(), artifact.clone())]) };
+        let copy = |node| Copy { node, artifacts: BTreeMap::from([("a".into(), artifact.clone())]) };
         Run {
             seen: Seen { posted: BTreeMap::from([("t-1".into(), posted)]), ..Seen::default() },
             copies: vec![copy(1), copy(2)],

@@ -72,7 +72,18 @@ fn run_all(arguments: &Run) -> anyhow::Result<bool> {
     let (mut is_sound, mut simulated) = (true, Duration::ZERO);
     for seed in arguments.seed..arguments.seed.saturating_add(arguments.seeds) {
         let mut scenario = Scenario::standard(arguments.nodes, Duration::from_secs(arguments.seconds));
-        if let Ok(s) = std::env::var("HACK") { for kv in s.split(',') { let (k, v) = kv.split_once('=').unwrap(); if k == "disk" { scenario.settings.disk = plimsoll_sim::scenario::DiskKind::Redb; } else if k == "retires" { scenario.workload.retires = v.parse().unwrap(); } else { scenario.settings.product.insert(k.to_owned(), v.to_owned()); } } }
+        if let Ok(s) = std::env::var("HACK") {
+            for kv in s.split(',') {
+                let (k, v) = kv.split_once('=').unwrap();
+                if k == "disk" {
+                    scenario.settings.disk = plimsoll_sim::scenario::DiskKind::Redb;
+                } else if k == "retires" {
+                    scenario.workload.retires = v.parse().unwrap();
+                } else {
+                    scenario.settings.product.insert(k.to_owned(), v.to_owned());
+                }
+            }
+        }
         let scenario = std::sync::Arc::new(scenario);
         let plan = Plan::drawn(seed, &scenario);
         let is_traced = arguments.twice || arguments.trace.is_some();

@@ -171,7 +171,8 @@ impl Scenario {
     #[must_use]
     pub fn standard(nodes: u8, lasting: Duration) -> Self {
         let of = |at: u8| nodes / 3 + u8::from(at < nodes % 3);
-        let regions = ["eu", "us", "ap"].into_iter().zip(0..).map(|(name, at)| Region { name: name.to_owned(), nodes: of(at) });
+        let regions =
+            ["eu", "us", "ap"].into_iter().zip(0..).map(|(name, at)| Region { name: name.to_owned(), nodes: of(at) });
         Self {
             name: "standard".to_owned(),
             lasting,
@@ -201,7 +202,10 @@ impl Scenario {
     /// The region of each node, in the order of their numbers.
     #[must_use]
     pub fn region_of_each(&self) -> Vec<String> {
-        self.regions.iter().flat_map(|region| std::iter::repeat_n(region.name.clone(), usize::from(region.nodes))).collect()
+        self.regions
+            .iter()
+            .flat_map(|region| std::iter::repeat_n(region.name.clone(), usize::from(region.nodes)))
+            .collect()
     }
 
     /// How many nodes there are.

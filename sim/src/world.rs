@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use futures_util::future::join_all;
 use turmoil::{Builder, Sim};
 
 use crate::faults::Fault;
@@ -29,8 +30,8 @@ use ordeal::Ordeal;
 /// When simulated time begins.
 const EPOCH: Duration = Duration::from_secs(1_776_000_000);
 
-/// One turn of the world. Nothing is finer than this.
-const TICK: Duration = Duration::from_millis(1);
+/// One turn of the world: when a message arrives is no finer than this. Timers are.
+const TICK: Duration = Duration::from_millis(2);
 
 /// The least time a message takes.
 const LATENCY_MIN: Duration = Duration::from_millis(1);
@@ -61,21 +62,28 @@ pub fn run(plan: &Plan) -> anyhow::Result<Verdict> {
     let weather = Weather::fair(plan.seed);
     let hosts = hosts(&mut sim, &plan, &weather)?;
     let history = Arc::new(History::default());
+    let clients = |nearest| {
+        let (plan, hosts, history) = (Arc::clone(&plan), Arc::clone(&hosts), Arc::clone(&history));
+        Clients { nearest, plan, hosts, weather: weather.clone(), history }
+    };
     let mut names: Vec<(String, u8)> = hosts.iter().map(|host| (host_of(host.number), host.number)).collect();
-    for nearest in 1..=plan.scenario.nodes() {
-        let (plan, hosts, weather, history) =
-            (Arc::clone(&plan), Arc::clone(&hosts), weather.clone(), Arc::clone(&history));
-        let clients = Clients { nearest, plan, hosts, weather, history };
-        let name = format!("c{nearest}");
+    for region in &plan.scenario.regions {
+        let name = format!("clients-{}", region.name);
+        let near: Vec<Clients> =
+            hosts.iter().filter(|host| *host.region == *region.name).map(|host| clients(host.number)).collect();
+        names.extend(near.first().map(|first| (name.clone(), first.nearest)));
         sim.client(name.as_str(), async move {
-            clients.run().await;
+            join_all(near.into_iter().map(Clients::run)).await;
             Ok(())
         });
-        names.push((name, nearest));
     }
     let judge = Judge::new(&plan, &hosts, &weather, &history);
-    sim.client("judge", judge.clone().run());
-    sim.client("operator", operator::run(Arc::clone(&plan), Arc::clone(&hosts), weather.clone()));
+    let (judging, operating) =
+        (judge.clone().run(), operator::run(Arc::clone(&plan), Arc::clone(&hosts), weather.clone()));
+    sim.client("operator", async {
+        tokio::join!(judging, operating);
+        Ok(())
+    });
     let distances = Distances { names, regions: plan.scenario.region_of_each(), weather };
     distances.set_all(&sim, &plan.scenario);
     let mut ordeal = Ordeal::new(&plan, Arc::clone(&hosts), distances);

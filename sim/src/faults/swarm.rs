@@ -46,11 +46,17 @@ pub enum Kind {
     Stall,
     /// A node is older than the others for a time.
     Version,
+    /// A node is there only later than the others.
+    Join,
+    /// A node leaves, and another one takes its place.
+    Leave,
+    /// A disk is replaced, and what was on it is forgotten as a member.
+    Replace,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Cut,
         Self::CutOneWay,
         Self::Hold,
@@ -68,6 +74,9 @@ impl Kind {
         Self::Clock,
         Self::Stall,
         Self::Version,
+        Self::Join,
+        Self::Leave,
+        Self::Replace,
     ];
 }
 
@@ -139,6 +148,21 @@ impl Chance<'_> {
                 self.push(later, Fault::Restore(one));
                 return self.push(until, Fault::Restart(one));
             }
+            Kind::Join => {
+                self.push(Duration::ZERO, Fault::Crash { host: one, kept: 0 });
+                return self.push(at, Fault::Restart(one));
+            }
+            Kind::Leave => {
+                self.push(at, Fault::Leave(one));
+                self.push(until, Fault::Wipe(one));
+                return self.push(until, Fault::Restart(one));
+            }
+            Kind::Replace => {
+                self.push(at, Fault::Wipe(one));
+                let later = self.between(at, until);
+                self.push(later, Fault::Restart(one));
+                return self.push(until, Fault::Forget { host: other, member: one });
+            }
             Kind::DiskFull if self.rng.random_range(0..2_u32) == 0 => {
                 (Fault::DiskLow { host: one, is_low: true }, Fault::DiskLow { host: one, is_low: false })
             }
@@ -153,9 +177,10 @@ impl Chance<'_> {
                 self.push(later, Fault::Crash { host: one, kept: 0 });
                 return self.push(until, Fault::Restart(one));
             }
-            Kind::SlowDisk => {
-                (Fault::Disk { host: one, sync_ms: self.rng.random_range(5..500) }, Fault::Disk { host: one, sync_ms: 1 })
-            }
+            Kind::SlowDisk => (
+                Fault::Disk { host: one, sync_ms: self.rng.random_range(5..500) },
+                Fault::Disk { host: one, sync_ms: 1 },
+            ),
             Kind::Clock => (self.wrong_clock(one), Fault::Clock { host: one, ahead_ms: 0 }),
             Kind::Stall => (Fault::Stall(one), Fault::Resume(one)),
             Kind::Version => {

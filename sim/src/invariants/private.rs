@@ -6,8 +6,10 @@ use super::Run;
 #[must_use]
 pub fn broken(run: &Run) -> Vec<String> {
     let told = run.seen.glimpses.iter();
-    told.map(|glimpse| format!("n{} answered a stranger {} with {}: {}", glimpse.node, glimpse.path, glimpse.status, glimpse.text))
-        .collect()
+    told.map(|glimpse| {
+        format!("n{} answered a stranger {} with {}: {}", glimpse.node, glimpse.path, glimpse.status, glimpse.text)
+    })
+    .collect()
 }
 
 #[cfg(test)]

@@ -83,7 +83,8 @@ impl Weather {
         if let Some(bandwidth) = way.link.bandwidth {
             let passed = way.asked.map_or(Duration::ZERO, |asked| now.saturating_duration_since(asked));
             way.asked = Some(now);
-            way.busy = way.busy.saturating_sub(passed) + Duration::from_secs_f64(bytes as f64 / bandwidth.max(1) as f64);
+            way.busy =
+                way.busy.saturating_sub(passed) + Duration::from_secs_f64(bytes as f64 / bandwidth.max(1) as f64);
             delay += way.busy;
         }
         delay

@@ -145,7 +145,8 @@ impl Emitter<'_> {
         for turn in 0..TRIES_MAX {
             let outcome = if is_doubled && turn == 0 {
                 let other = self.clients.after(node);
-                let (one, other) = tokio::join!(self.once(&transition, node, disks), self.once(&transition, other, disks));
+                let (one, other) =
+                    tokio::join!(self.once(&transition, node, disks), self.once(&transition, other, disks));
                 if other == Outcome::Stands { other } else { one }
             } else {
                 self.once(&transition, node, disks).await

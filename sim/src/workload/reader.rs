@@ -37,7 +37,8 @@ pub(super) async fn read(clients: &Clients, mut rng: StdRng, pace: Pace) {
             _ => {
                 let (asked, store) = (now(), clients.store(node));
                 let path = format!("/projections/{artifact}/cursor");
-                if let Ok(Answer { status: 200, body, .. }) = ask(&clients.weather, Asking::of(node, Method::GET, &path)).await
+                if let Ok(Answer { status: 200, body, .. }) =
+                    ask(&clients.weather, Asking::of(node, Method::GET, &path)).await
                 {
                     clients.history.measured(Measure::ReadLatency, clients.region(), now() - asked);
                     let token = body["committed_version"].as_str().unwrap_or_default();
@@ -79,7 +80,11 @@ async fn history_of(clients: &Clients, artifact: &str) -> Option<(BTreeSet<Strin
         let items = answer.body["items"].as_array().filter(|_| answer.status == 200)?;
         ids.extend(items.iter().filter_map(|item| Some(item["transition_id"].as_str()?.to_owned())));
         // Of several pages the one that may be oldest counts.
-        oldest = if next.is_empty() { answer.staleness } else { oldest.zip(answer.staleness).map(|(one, other)| one.max(other)) };
+        oldest = if next.is_empty() {
+            answer.staleness
+        } else {
+            oldest.zip(answer.staleness).map(|(one, other)| one.max(other))
+        };
         match answer.body["next"].as_str() {
             Some(page) => next = format!("&page={page}"),
             None => return Some((ids, oldest)),
@@ -117,10 +122,11 @@ pub(super) async fn watch(clients: &Clients, mut rng: StdRng, pace: Pace) {
 /// The transition that was accepted last of all, at another node.
 fn accepted_elsewhere(clients: &Clients) -> Option<(String, String, Duration)> {
     let seen = clients.history.seen();
-    let accepted = seen.posted.iter().filter(|(_, posted)| posted.artifact().starts_with("a-")).filter_map(|(id, posted)| {
-        let first = posted.acknowledged().next().filter(|first| first.store.0 != clients.nearest)?;
-        Some((first.told, id, posted))
-    });
+    let accepted =
+        seen.posted.iter().filter(|(_, posted)| posted.artifact().starts_with("a-")).filter_map(|(id, posted)| {
+            let first = posted.acknowledged().next().filter(|first| first.store.0 != clients.nearest)?;
+            Some((first.told, id, posted))
+        });
     let (told, id, posted) = accepted.max_by_key(|(told, ..)| *told)?;
     Some((id.clone(), posted.artifact().to_owned(), told))
 }

@@ -29,7 +29,8 @@ pub(super) async fn look(clients: &Clients, mut rng: StdRng, pace: Pace) {
         };
         let asking = Asking { token, ..Asking::of(clients.nearest, Method::GET, &path) };
         let Ok(answer) = ask(&clients.weather, asking).await else { continue };
-        let is_theirs = token == Some(SPY) && answer.status == 200 && answer.body["items"].as_array().is_some_and(Vec::is_empty);
+        let is_theirs =
+            token == Some(SPY) && answer.status == 200 && answer.body["items"].as_array().is_some_and(Vec::is_empty);
         let is_refused = matches!(answer.status, 401 | 403 | 404 | 429 | 503);
         if !is_theirs && !is_refused {
             let text = answer.text.chars().take(TOLD_MAX).collect();

@@ -67,7 +67,7 @@ impl Judge {
         self.hosts.iter().filter(|host| !host.has_left()).map(|host| host.number).collect()
     }
 
-    pub(super) async fn run(self) -> turmoil::Result {
+    pub(super) async fn run(self) {
         sleep(self.plan.scenario.lasting).await;
         while self.history.clients_ended() < self.hosts.len() {
             sleep(PAUSE).await;
@@ -76,9 +76,10 @@ impl Judge {
         if timeout(calm, self.agreeing()).await.is_err() {
             let after = calm.as_secs();
             let states = self.states().await.join("; ");
-            let trouble = format!("the nodes are not ready and equal {after} s after the last fault and the last post: {states}");
+            let trouble =
+                format!("the nodes are not ready and equal {after} s after the last fault and the last post: {states}");
             self.find(|found| found.troubles.push(trouble));
-            return Ok(());
+            return;
         }
         self.find(|found| found.converged = Some(now() - begun));
         for node in self.nodes() {
@@ -88,7 +89,7 @@ impl Judge {
         }
         if timeout(calm, self.agreeing()).await.is_err() {
             self.find(|found| found.troubles.push("the nodes do not come to agree on a last write".to_owned()));
-            return Ok(());
+            return;
         }
         for node in self.nodes() {
             match self.copy_of(node).await {
@@ -96,7 +97,6 @@ impl Judge {
                 Err(error) => self.find(|found| found.troubles.push(format!("{error:#}"))),
             }
         }
-        Ok(())
     }
 
     async fn agreeing(&self) {
@@ -123,7 +123,8 @@ impl Judge {
         for node in self.nodes() {
             let status = self.got(node, "/cluster").await.unwrap_or_default();
             let trouble = |member: &Value| Some(format!("{}: {}", text(member, "http"), member["trouble"].as_str()?));
-            let troubles: Vec<String> = status["members"].as_array().into_iter().flatten().filter_map(trouble).collect();
+            let troubles: Vec<String> =
+                status["members"].as_array().into_iter().flatten().filter_map(trouble).collect();
             let (state, facts, digest) = (text(&status, "state"), &status["facts"], text(&status, "digest"));
             let digest = digest.get(..8).unwrap_or_default();
             states.push(format!("n{node} {state}, {facts} facts, {digest} [{}]", troubles.join(", ")));
@@ -141,7 +142,8 @@ impl Judge {
         let mut last = String::new();
         for _ in 0..WRITES_MAX {
             let (asked, store) = (now(), (node, host.store()));
-            let mut asking = Asking { patience: PATIENCE, ..Asking::of(node, Method::POST, "/projections/transitions") };
+            let mut asking =
+                Asking { patience: PATIENCE, ..Asking::of(node, Method::POST, "/projections/transitions") };
             asking.body = transition.to_string();
             let answer = ask(&self.weather, asking).await;
             let outcome = answer.as_ref().map_or(Outcome::Unknown, Outcome::of);
@@ -172,7 +174,8 @@ impl Judge {
             status: text(item, "status"),
             stamp: text(item, "stamp"),
         };
-        let transitions = self.listed(node, &format!("/projections/{id}/transitions")).await?.iter().map(shown).collect();
+        let transitions =
+            self.listed(node, &format!("/projections/{id}/transitions")).await?.iter().map(shown).collect();
         let refs = projection["produced_refs"].as_array().into_iter().flatten();
         Ok(Artifact {
             token: text(&projection, "committed_version"),

@@ -17,7 +17,7 @@ use crate::plan::Plan;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Does what the plan has for an operator, each at its time.
-pub(super) async fn run(plan: Arc<Plan>, hosts: Arc<Vec<Host>>, weather: Weather) -> turmoil::Result {
+pub(super) async fn run(plan: Arc<Plan>, hosts: Arc<Vec<Host>>, weather: Weather) {
     let mut tasks = JoinSet::new();
     for event in plan.faults.clone() {
         let (hosts, weather) = (Arc::clone(&hosts), weather.clone());
@@ -34,7 +34,6 @@ pub(super) async fn run(plan: Arc<Plan>, hosts: Arc<Vec<Host>>, weather: Weather
         };
     }
     while tasks.join_next().await.is_some() {}
-    Ok(())
 }
 
 async fn leave(host: &Host, weather: &Weather) {
@@ -46,12 +45,12 @@ async fn leave(host: &Host, weather: &Weather) {
     }
 }
 
-/// Forgets those that were at the address of a host and are down.
+/// Forgets those that were at the address of a host. One that is connected is not forgotten.
 async fn forget(host: u8, member: u8, weather: &Weather) {
     let Ok(status) = ask(weather, Asking::of(host, Method::GET, "/cluster")).await else { return };
     let address = address_of(member, HTTP_PORT).to_string();
     let members = status.body["members"].as_array().cloned().unwrap_or_default();
-    for gone in members.iter().filter(|member| member["http"] == address && member["state"] == "down") {
+    for gone in members.iter().filter(|member| member["http"] == address) {
         let path = format!("/cluster/members/{}", gone["node_id"].as_str().unwrap_or_default());
         let status = ask(weather, Asking::of(host, Method::DELETE, &path)).await.map_or(0, |answer| answer.status);
         tracing::info!(host, path, status, "was told to forget");

@@ -38,7 +38,16 @@ pub(super) struct Ordeal {
 impl Ordeal {
     pub(super) fn new(plan: &Arc<Plan>, hosts: Arc<Vec<Host>>, distances: Distances) -> Self {
         let (faults, power) = (plan.faults.clone().into(), vec![Power::On; hosts.len()]);
-        Self { plan: Arc::clone(plan), faults, hosts, power, ailing: BTreeSet::new(), distances, is_over: false, losses: Vec::new() }
+        Self {
+            plan: Arc::clone(plan),
+            faults,
+            hosts,
+            power,
+            ailing: BTreeSet::new(),
+            distances,
+            is_over: false,
+            losses: Vec::new(),
+        }
     }
 
     /// Brings about what is due.

@@ -83,7 +83,13 @@ impl Memory {
     #[must_use]
     pub fn backup(&self) -> Self {
         let state = self.read();
-        let copied = Self { shared: Arc::new(RwLock::new(State { tables: state.tables.clone(), bytes: state.bytes, ..State::default() })) };
+        let copied = Self {
+            shared: Arc::new(RwLock::new(State {
+                tables: state.tables.clone(),
+                bytes: state.bytes,
+                ..State::default()
+            })),
+        };
         let mut copy = copied.write();
         for undo in state.unsynced.iter().rev() {
             for (table, key, before) in undo.iter().rev() {
