@@ -153,9 +153,10 @@ impl Chance<'_> {
                 self.push(later, Fault::Crash { host: one, kept: 0 });
                 return self.push(until, Fault::Restart(one));
             }
-            Kind::SlowDisk => {
-                (Fault::Disk { host: one, sync_ms: self.rng.random_range(5..500) }, Fault::Disk { host: one, sync_ms: 1 })
-            }
+            Kind::SlowDisk => (
+                Fault::Disk { host: one, sync_ms: self.rng.random_range(5..500) },
+                Fault::Disk { host: one, sync_ms: 1 },
+            ),
             Kind::Clock => (self.wrong_clock(one), Fault::Clock { host: one, ahead_ms: 0 }),
             Kind::Stall => (Fault::Stall(one), Fault::Resume(one)),
             Kind::Version => {
@@ -208,7 +209,8 @@ impl Chance<'_> {
         let period = Duration::from_millis(self.rng.random_range(100..3_000));
         let mut now = at;
         while now < until {
-            self.push(now, if self.rng.random_range(0..2_u32) == 0 { Fault::Cut(one, other) } else { Fault::Hold(one, other) });
+            let is_cut = self.rng.random_range(0..2_u32) == 0;
+            self.push(now, if is_cut { Fault::Cut(one, other) } else { Fault::Hold(one, other) });
             self.push((now + period / 2).min(until), Fault::Mend(one, other));
             now += period;
         }
