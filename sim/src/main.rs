@@ -30,6 +30,8 @@ enum Command {
     Show(cli::scenarios::Show),
     /// Reads a scenario file, and tells all that is wrong with it.
     Check(cli::scenarios::Check),
+    /// Prints a scenario with all that was drawn for a seed written out, to be changed: with the same seed it is the same run.
+    Plan(cli::scenarios::Plan),
     /// Makes a scenario file of a deployment, from the configuration files of its nodes.
     #[command(visible_alias = "from-config")]
     Model(cli::model::Model),
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Scenarios => cli::scenarios::list(),
         Command::Show(arguments) => cli::scenarios::show(arguments),
         Command::Check(arguments) => cli::scenarios::check(arguments),
+        Command::Plan(arguments) => cli::scenarios::plan(arguments),
         Command::Model(arguments) => cli::model::model(arguments),
         Command::Child => plimsoll_sim::jobs::be_child().map(|()| ExitCode::SUCCESS),
     };

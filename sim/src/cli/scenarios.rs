@@ -1,15 +1,16 @@
-//! `plimsoll-sim scenarios`, `show` and `check`; and how a scenario is named on a command line.
+//! `plimsoll-sim scenarios`, `show`, `check` and `plan`; and how a scenario is named on a command line.
 
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use plimsoll_sim::job::Source;
-use plimsoll_sim::scenario::Scenario;
 use plimsoll_sim::scenario::quantity::shown;
 use plimsoll_sim::scenario::ready::{READY, named};
+use plimsoll_sim::scenario::{Scenario, file};
 
 /// See the module.
 #[derive(Args)]
@@ -23,6 +24,16 @@ pub(crate) struct Show {
 pub(crate) struct Check {
     /// The file, or the name of a scenario that comes with the program.
     scenario: String,
+}
+
+/// See the module.
+#[derive(Args)]
+pub(crate) struct Plan {
+    /// The file, or the name of a scenario that comes with the program; the standard one where nothing is said.
+    scenario: Option<String>,
+    /// The seed.
+    #[arg(long)]
+    seed: u64,
 }
 
 /// Where the scenario of this name comes from: the program, or else a file.
@@ -75,5 +86,16 @@ pub(crate) fn check(arguments: &Check) -> anyhow::Result<ExitCode> {
         schedule.len(),
         assertions.len()
     )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is drawn for a seed, written out.
+pub(crate) fn plan(arguments: &Plan) -> anyhow::Result<ExitCode> {
+    let Plan { scenario, seed, .. } = arguments;
+    let standard = Source::Standard { nodes: 3, seconds: 20 };
+    let source = scenario.as_deref().map_or(Ok(standard), source)?;
+    let plan = plimsoll_sim::plan::Plan::drawn(*seed, &Arc::new(source.scenario()?));
+    let text = file::write(&plan.scenario, &plan.faults);
+    write!(io::stdout(), "# What is drawn for seed {seed}, written out. Run it with that seed.\n\n{text}")?;
     Ok(ExitCode::SUCCESS)
 }

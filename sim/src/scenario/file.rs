@@ -12,6 +12,7 @@ mod schedule;
 mod swarm;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -24,12 +25,13 @@ use crate::assertions;
 pub(crate) use node::KEPT;
 use place::Places;
 use reader::{Item, Reader};
+pub use write::write;
 
 /// So many bytes a file may have.
-pub const FILE_BYTES_MAX: usize = 1 << 20;
+pub const FILE_BYTES_MAX: usize = 4 << 20;
 
 /// So many `[[fault]]` a file may have.
-const FAULTS_MAX: usize = 1_000;
+const FAULTS_MAX: usize = 20_000;
 
 /// So many assertions a file may have.
 const ASSERTIONS_MAX: usize = 100;

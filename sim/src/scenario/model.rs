@@ -78,8 +78,8 @@ fn written(value: &Value) -> Option<String> {
     match value {
         Value::Integer(number) => Some(number.to_string()),
         Value::Boolean(truth) => Some(truth.to_string()),
-        // What a setting may be is printable, of which Rust's quotes are TOML's.
-        Value::String(text) => Some(format!("{text:?}")),
+        // JSON's quotes are TOML's.
+        Value::String(text) => Some(serde_json::Value::from(text.as_str()).to_string()),
         _ => None,
     }
 }

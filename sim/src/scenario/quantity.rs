@@ -73,7 +73,10 @@ pub fn shown(duration: Duration) -> String {
         (_, 0) => format!("{micros}us"),
         (_, millis) if millis % 60_000 == 0 => format!("{}m", millis / 60_000),
         (_, millis) if millis % 1_000 == 0 => format!("{}s", millis / 1_000),
-        (_, millis) if millis > 1_000 => format!("{}s", Duration::from_millis(millis as u64).as_secs_f64()),
+        (_, millis) if millis > 1_000 => {
+            let part = format!("{:03}", millis % 1_000);
+            format!("{}.{}s", millis / 1_000, part.trim_end_matches('0'))
+        }
         (_, millis) => format!("{millis}ms"),
     }
 }
@@ -101,7 +104,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_reads_as_it_was() {
-        for text in ["250ms", "1s", "1.5s", "2m", "90s", "61.001s", "0ms"] {
+        for text in ["250ms", "1s", "1.5s", "2m", "90s", "61.001s", "2.655s", "0ms"] {
             assert_eq!(shown(duration(text).unwrap()), text);
         }
         assert_eq!(shown(Duration::from_micros(40)), "40us");

@@ -135,3 +135,10 @@ fn a_deployment_is_modelled() {
     let scenario = read("model", &text(&output)).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(scenario.region_of_each(), ["eu", "us", "ap"]);
 }
+
+#[test]
+fn what_a_seed_draws_is_a_scenario() {
+    let output = simulate(&["plan", "three-regions", "--seed", "7"]);
+    let scenario = read("plan", &text(&output)).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(scenario.swarm.is_none() && !scenario.schedule.is_empty(), "{}", text(&output));
+}

@@ -26,18 +26,23 @@ pub(super) struct Said {
     latency: Option<Duration>,
     jitter: Option<Duration>,
     loss: Option<f64>,
-    bandwidth: Option<u64>,
+    /// The inner one is none for no bound.
+    bandwidth: Option<Option<u64>>,
 }
 
 impl Said {
     /// The keys of a link in a table that may have others.
     pub(super) fn read(table: &mut Reader<'_>) -> Self {
         let bandwidth = table.item("bandwidth").and_then(|item| {
-            let bytes = item.text().map(|text| quantity::bandwidth(text).filter(|bytes| *bytes >= BANDWIDTH_MIN))?;
-            if bytes.is_none() {
-                item.wrong(format!("must be {BANDWIDTH}, of at least {BANDWIDTH_MIN} B/s"));
+            let text = item.text()?;
+            if text == "none" {
+                return Some(None);
             }
-            bytes
+            let bytes = quantity::bandwidth(text).filter(|bytes| *bytes >= BANDWIDTH_MIN);
+            if bytes.is_none() {
+                item.wrong(format!("must be {BANDWIDTH}, of at least {BANDWIDTH_MIN} B/s; or \"none\" for no bound"));
+            }
+            bytes.map(Some)
         });
         Self {
             latency: table.item("latency").and_then(|item| item.duration(LATENCY)),
@@ -53,7 +58,7 @@ impl Said {
             latency: self.latency.unwrap_or(link.latency),
             jitter: self.jitter.unwrap_or(link.jitter),
             loss: self.loss.unwrap_or(link.loss),
-            bandwidth: self.bandwidth.or(link.bandwidth),
+            bandwidth: self.bandwidth.unwrap_or(link.bandwidth),
         }
     }
 }

@@ -14,7 +14,7 @@ pub(crate) const KEPT: [&str; 9] =
 /// A token, without which the product takes no settings.
 const SOME_TOKEN: (&str, &str) = ("PLIMSOLL_TOKENS", "acme:simulated-secret-of-all-clients:read+write+admin");
 
-const DISKS: [(&str, DiskKind); 2] = [("memory", DiskKind::Memory), ("redb", DiskKind::Redb)];
+pub(super) const DISKS: [(&str, DiskKind); 2] = [("memory", DiskKind::Memory), ("redb", DiskKind::Redb)];
 
 impl Settings {
     /// What the product takes where nothing is said, on a disk in memory.
@@ -46,12 +46,12 @@ pub(super) fn read(mut table: Reader<'_>) -> Settings {
 /// A setting that keeps its own rule.
 fn text_of(key: &str, item: &Item<'_>) -> Option<String> {
     if KEPT.contains(&key) {
-        item.wrong("is for the simulation to say, not for the scenario");
+        item.wrong_key("is for the simulation to say, not for the scenario");
         return None;
     }
     let Some(setting) = setting(key) else {
         let keys: Vec<&str> = SETTINGS.iter().map(|setting| setting.key).collect();
-        item.wrong(format!("is no setting of the product; see docs/configuration.md{}", hint(key, &keys)));
+        item.wrong_key(format!("is no setting of the product; see docs/configuration.md{}", hint(key, &keys)));
         return None;
     };
     let text = item.plain()?;

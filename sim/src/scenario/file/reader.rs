@@ -4,7 +4,7 @@ use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
 use crate::scenario::problem::Finder;
 use crate::scenario::quantity::{self, DURATION, shown};
@@ -25,6 +25,7 @@ pub(super) struct Reader<'a> {
 pub(super) struct Item<'a> {
     finder: &'a Finder<'a>,
     path: String,
+    key: Range<usize>,
     span: Range<usize>,
     value: &'a DeValue<'a>,
 }
@@ -38,8 +39,8 @@ impl<'a> Reader<'a> {
     /// The value of a key, if it is there.
     pub(super) fn item(&mut self, key: &'static str) -> Option<Item<'a>> {
         self.known.push(key);
-        let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
-        Some(Item { finder: self.finder, path: self.path_of(key), span: value.span(), value: value.get_ref() })
+        let (name, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
+        Some(self.item_of(name, value))
     }
 
     /// The value of a key, which has to be there.
@@ -87,13 +88,12 @@ impl<'a> Reader<'a> {
 
     /// All keys with their values, for tables whose keys are not ours. All become known.
     pub(super) fn all(&self) -> Vec<(&'a str, Item<'a>)> {
-        let item = |name: &str, value: &'a Spanned<DeValue<'a>>| Item {
-            finder: self.finder,
-            path: self.path_of(name),
-            span: value.span(),
-            value: value.get_ref(),
-        };
-        self.table.iter().map(|(name, value)| (name.get_ref().as_ref(), item(name.get_ref(), value))).collect()
+        self.table.iter().map(|(name, value)| (name.get_ref().as_ref(), self.item_of(name, value))).collect()
+    }
+
+    fn item_of(&self, name: &Spanned<DeString<'_>>, value: &'a Spanned<DeValue<'a>>) -> Item<'a> {
+        let path = self.path_of(name.get_ref());
+        Item { finder: self.finder, path, key: name.span(), span: value.span(), value: value.get_ref() }
     }
 
     /// The table as a whole breaks a rule.
@@ -122,6 +122,11 @@ impl<'a> Item<'a> {
     /// The value breaks a rule.
     pub(super) fn wrong(&self, rule: impl Into<String>) {
         self.finder.wrong(self.span.clone(), self.path.clone(), rule);
+    }
+
+    /// The key itself breaks a rule.
+    pub(super) fn wrong_key(&self, rule: impl Into<String>) {
+        self.finder.wrong(self.key.clone(), self.path.clone(), rule);
     }
 
     /// A part of a text breaks a rule. The part is marked, if the text stands in the file as it is.
@@ -187,6 +192,7 @@ impl<'a> Item<'a> {
         let item = |value: &'a Spanned<DeValue<'a>>| Self {
             finder: self.finder,
             path: self.path.clone(),
+            key: self.key.clone(),
             span: value.span(),
             value: value.get_ref(),
         };

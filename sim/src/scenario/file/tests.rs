@@ -173,7 +173,7 @@ fn nodes_are_two_to_a_hundred() {
 fn settings_keep_the_rules_of_the_product() {
     refused(
         "[node]\ncash_mib = 8",
-        "node.cash_mib: is no setting of the product; see docs/configuration.md; perhaps `cache_mib`",
+        "8:1: node.cash_mib: is no setting of the product; see docs/configuration.md; perhaps `cache_mib`",
     );
     refused("[node]\ncache_mib = 7", "8:13: node.cache_mib: must be a whole number from 8 to 1048576");
     refused("[node]\nengine = \"redb\"", "node.engine: is for the simulation to say");
