@@ -120,6 +120,8 @@ pub struct Outcome {
     pub lasted: Duration,
     /// How long after the last fault and the last post all nodes were equal; `None` if they were not in time.
     pub converged: Option<Duration>,
+    /// What the process wrote to its standard error, as the account of a panic that was caught; told if the run is not sound.
+    pub words: String,
 }
 
 impl Outcome {
@@ -137,6 +139,7 @@ impl Outcome {
             reads: verdict.reads,
             lasted: verdict.lasted,
             converged: verdict.converged,
+            words: String::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A child is this program again, with [`CHILD`] as its only argument. It reads a [`Job`] from its standard input, makes the
 //! run, and writes an [`Outcome`] to its standard output, each a line of JSON. Its input stays open as long as anybody wants
-//! to know: a child whose parent is gone ends by itself. Whatever panics in it ends it.
+//! to know: a child whose parent is gone ends by itself.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, Read as _, Write as _};
@@ -26,7 +26,7 @@ pub const CHILD: &str = "child";
 /// So many runs may be done before one of an earlier seed is.
 const AHEAD_MAX: usize = 4_096;
 
-/// So much of what a child wrote before it died is told.
+/// So much of what a child wrote to its standard error is kept: the end of it.
 const LAST_WORDS_BYTES: usize = 4_096;
 
 /// The exit code of a child in which something panicked.
@@ -163,12 +163,12 @@ fn cannot(program: &Path) -> String {
 
 fn ended(output: &std::process::Output) -> Ended {
     let answer = output.stdout.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty());
+    let words = &output.stderr[output.stderr.len().saturating_sub(LAST_WORDS_BYTES)..];
+    let words = String::from_utf8_lossy(words).trim().to_owned();
     match answer.and_then(|line| serde_json::from_slice(line).ok()) {
+        Some(Ended::Judged(outcome)) if output.status.success() => Ended::Judged(Outcome { words, ..outcome }),
         Some(ended) if output.status.success() => ended,
         _ => {
-            let words = &output.stderr[output.stderr.len().saturating_sub(LAST_WORDS_BYTES)..];
-            let words = String::from_utf8_lossy(words);
-            let words = words.trim();
             let how = if output.status.code() == Some(PANICKED) {
                 "it panicked".to_owned()
             } else {
@@ -188,7 +188,6 @@ pub fn be_child() -> anyhow::Result<()> {
     io::stdin().lock().read_line(&mut line)?;
     let job: Job = serde_json::from_str(&line).context("a child is told a job by its parent")?;
     end_with_parent();
-    end_with_panic();
     let ended = match perform(&job) {
         Ok(outcome) => Ended::Judged(outcome),
         Err(error) => Ended::Failed(format!("{error:#}")),
@@ -205,13 +204,4 @@ fn end_with_parent() {
         let _ = io::stdin().lock().read_to_end(&mut Vec::new());
         std::process::exit(PANICKED);
     });
-}
-
-/// A panic in a task would otherwise end that task only, and be seen as something else, or not at all.
-fn end_with_panic() {
-    let told = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        told(panic);
-        std::process::exit(PANICKED);
-    }));
 }

@@ -79,6 +79,11 @@ impl Runs {
             // Writing to a text does not fail.
             let _ = writeln!(told, "  {kind}: {what}");
         }
+        if let Ended::Judged(outcome) = &done.ended
+            && !outcome.words.is_empty()
+        {
+            let _ = writeln!(told, "  said: {}", outcome.words.replace('\n', "\n    "));
+        }
         let _ = writeln!(told, "  seed {}, scenario {}, {}", done.seed, self.scenario.name, self.build);
         let faults = Plan::drawn(done.seed, &self.scenario).faults;
         let _ = writeln!(told, "  faults:{}", if faults.is_empty() { " none" } else { "" });
