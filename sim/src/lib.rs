@@ -3,10 +3,14 @@
 //! - [`world`]: one run: hosts, clients, faults, then calm, then judgement.
 //! - [`host`], [`net`]: what a node of the product stands on.
 //! - [`scenario`], [`plan`], [`faults`]: what a run is of, and what goes wrong.
+//! - [`assertions`]: what is asked of a run beyond that.
+//! - [`job`], [`jobs`]: runs, each in a process of its own.
+//! - [`report`], [`junit`]: what people and CI systems are told of runs.
 //! - [`workload`], [`client`], [`history`]: clients, and what they saw.
 //! - [`invariants`]: what must be true of every run.
 //! - [`trace`]: a run, line by line.
 
+pub mod assertions;
 pub mod client;
 pub mod clock;
 pub mod disk;
@@ -14,8 +18,12 @@ pub mod faults;
 pub mod history;
 pub mod host;
 pub mod invariants;
+pub mod job;
+pub mod jobs;
+pub mod junit;
 pub mod net;
 pub mod plan;
+pub mod report;
 pub mod scenario;
 pub mod trace;
 pub mod verdict;

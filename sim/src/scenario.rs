@@ -1,5 +1,11 @@
 //! A scenario: all of a run that is not chance. With a seed it makes a [`Plan`](crate::plan::Plan).
 
+pub mod file;
+pub mod model;
+pub mod problem;
+pub mod quantity;
+pub mod ready;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -124,6 +130,21 @@ pub struct Workload {
     pub imports: u32,
 }
 
+impl Default for Workload {
+    fn default() -> Self {
+        Self {
+            artifacts: 12,
+            posts: 5.0,
+            resolves: 0.2,
+            retires: 0.05,
+            doubled: 0.05,
+            reads: 5.0,
+            watches: 1.0,
+            imports: 0,
+        }
+    }
+}
+
 /// What is asked of a run beyond the promises.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Assertion {
@@ -183,16 +204,7 @@ impl Scenario {
                 product: BTreeMap::from([("pulse_ms".to_owned(), "1000".to_owned())]),
                 disk: DiskKind::Memory,
             },
-            workload: Workload {
-                artifacts: 12,
-                posts: 5.0,
-                resolves: 0.2,
-                retires: 0.05,
-                doubled: 0.05,
-                reads: 5.0,
-                watches: 1.0,
-                imports: 0,
-            },
+            workload: Workload::default(),
             schedule: Vec::new(),
             swarm: Some(Swarm::default()),
             assertions: Vec::new(),

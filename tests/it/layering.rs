@@ -16,7 +16,7 @@ const MAP: &[(&str, &[&str])] = &[
     ("plimsoll-node", &["plimsoll-cluster", "plimsoll-domain", "plimsoll-store", "plimsoll-wire"]),
     ("plimsoll-client", &["plimsoll-domain", "plimsoll-wire"]),
     ("plimsoll-cli", &["plimsoll-client", "plimsoll-node"]),
-    ("plimsoll-sim", &["plimsoll-domain", "plimsoll-node"]),
+    ("plimsoll-sim", &["plimsoll-domain", "plimsoll-node", "plimsoll-wire"]),
     ("plimsoll-tests", &["plimsoll-domain", "plimsoll-node", "plimsoll-store", "plimsoll-wire"]),
     ("plimsoll-test-clock", &[]),
     ("plimsoll-tidy", &[]),

@@ -1,0 +1,5 @@
+//! The commands, one a file.
+
+pub(crate) mod model;
+pub(crate) mod run;
+pub(crate) mod scenarios;
