@@ -6,6 +6,7 @@
 //! - [`workload`], [`client`], [`history`]: clients, and what they saw.
 //! - [`invariants`]: what must be true of every run.
 //! - [`trace`]: a run, line by line.
+//! - [`record`]: a run as moments.
 
 pub mod client;
 pub mod faults;
@@ -14,6 +15,7 @@ pub mod host;
 pub mod invariants;
 pub mod net;
 pub mod plan;
+pub mod record;
 pub mod scenario;
 pub mod trace;
 pub mod verdict;
