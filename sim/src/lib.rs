@@ -6,7 +6,7 @@
 //! - [`workload`], [`client`], [`history`]: clients, and what they saw.
 //! - [`invariants`]: what must be true of every run.
 //! - [`trace`]: a run, line by line.
-//! - [`record`]: a run as moments.
+//! - [`record`], [`timeline`]: a run as moments, and as a page to look at.
 
 pub mod client;
 pub mod faults;
@@ -17,6 +17,7 @@ pub mod net;
 pub mod plan;
 pub mod record;
 pub mod scenario;
+pub mod timeline;
 pub mod trace;
 pub mod verdict;
 pub mod workload;
