@@ -7,6 +7,7 @@
 //! - [`invariants`]: what must be true of every run.
 //! - [`trace`]: a run, line by line.
 //! - [`record`], [`timeline`]: a run as moments, and as a page to look at.
+//! - [`shrink`]: the smallest run that still breaks what a failing one broke.
 
 pub mod client;
 pub mod faults;
@@ -17,6 +18,7 @@ pub mod net;
 pub mod plan;
 pub mod record;
 pub mod scenario;
+pub mod shrink;
 pub mod timeline;
 pub mod trace;
 pub mod verdict;
