@@ -9,6 +9,8 @@
 //! - [`workload`], [`client`], [`history`]: clients, and what they saw.
 //! - [`invariants`]: what must be true of every run.
 //! - [`trace`]: a run, line by line.
+//! - [`record`], [`timeline`]: a run as moments, and as a page to look at.
+//! - [`shrink`]: the smallest run that still breaks what a failing one broke.
 
 pub mod assertions;
 pub mod client;
@@ -23,8 +25,11 @@ pub mod jobs;
 pub mod junit;
 pub mod net;
 pub mod plan;
+pub mod record;
 pub mod report;
 pub mod scenario;
+pub mod shrink;
+pub mod timeline;
 pub mod trace;
 pub mod verdict;
 pub mod workload;

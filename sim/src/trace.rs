@@ -6,10 +6,13 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use crate::record::recorder;
 
 /// The lines of a run. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +53,11 @@ pub(crate) fn set_now(now: Duration) {
     NOW.set(now);
 }
 
+/// How late it is in the simulation, from the beginning of the run.
+pub(crate) fn now() -> Duration {
+    NOW.get()
+}
+
 /// The time of the simulation.
 struct SimulatedTime;
 
@@ -62,15 +70,16 @@ impl FormatTime for SimulatedTime {
 /// What is traced: what the product and the clients say, and each message between hosts.
 const TRACED: &str = "plimsoll_node=debug,plimsoll_cluster=debug,plimsoll_store=debug,plimsoll_sim=debug,turmoil=trace";
 
-/// Runs something, and returns with it the lines it wrote.
+/// Runs something, and returns with it the lines it wrote. Within [`recorded`](crate::record::recorded) or around it, both see
+/// all.
 pub fn traced<T>(run: impl FnOnce() -> T) -> (T, Vec<u8>) {
     let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(TRACED))
+    let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_timer(SimulatedTime)
         .with_writer(lines.clone())
-        .finish();
+        .with_filter(EnvFilter::new(TRACED));
+    let subscriber = tracing_subscriber::registry().with(layer).with(recorder());
     let outcome = tracing::subscriber::with_default(subscriber, run);
     (outcome, lines.take())
 }

@@ -28,6 +28,8 @@ pub struct Verdict {
     pub broken: Vec<Broken>,
     /// By the region of the client: transitions that were posted, and how many of them were acknowledged.
     pub posts: BTreeMap<String, Posts>,
+    /// The ids of all transitions that clients posted, each once, in ascending order: what a failing run can be shrunk by.
+    pub ids: Vec<String>,
     /// Cursors that were read.
     pub reads: u64,
     /// What was measured, by region of the node that answered, in the order it was measured.
