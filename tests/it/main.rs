@@ -12,5 +12,6 @@ mod golden;
 mod history;
 mod layering;
 mod partition;
+mod planted;
 mod power;
 mod tidy;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use plimsoll_domain::id::NodeId;
+use plimsoll_domain::planted::{self, Bug};
 use plimsoll_domain::projection::Horizon;
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_store::forgetting::ForgetError;
@@ -179,7 +180,8 @@ fn is_first(context: &Context) -> bool {
 
 /// The moment up to which what was retired need not be kept.
 fn until(context: &Context) -> UnixNanos {
-    UnixNanos::new(context.now().saturating_sub(u64::try_from(context.retention.as_nanos()).unwrap_or(u64::MAX)))
+    let kept_for = if planted::has(Bug::TombstoneCollectedEarly) { Duration::ZERO } else { context.retention };
+    UnixNanos::new(context.now().saturating_sub(u64::try_from(kept_for.as_nanos()).unwrap_or(u64::MAX)))
 }
 
 fn round_time(context: &Context) -> Duration {

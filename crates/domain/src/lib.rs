@@ -8,9 +8,11 @@
 //! - [`timestamp`] and [`clock`]: hybrid logical time.
 //! - [`skew`]: how far apart clocks are.
 //! - [`projection`]: transitions, the facts they become, and the projection folded from them.
+//! - [`planted`]: faults that a simulation has to find; never in a release.
 
 pub mod clock;
 pub mod id;
+pub mod planted;
 pub mod projection;
 pub mod skew;
 pub mod timestamp;

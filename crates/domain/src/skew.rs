@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::planted::{self, Bug};
+
 /// How many readings are kept: NTP's clock filter keeps as many (RFC 5905, section 10).
 const READINGS_MAX: usize = 8;
 
@@ -101,7 +103,7 @@ pub fn median(mut offsets: Vec<i64>) -> Option<i64> {
 /// Whether a node whose peers' clocks are so far from its own, in the median, is to keep its writes to itself.
 #[must_use]
 pub fn is_off(median: i64, drift_max: Duration) -> bool {
-    Duration::from_nanos(median.unsigned_abs()) > drift_max
+    Duration::from_nanos(median.unsigned_abs()) > drift_max && !planted::has(Bug::FenceOff)
 }
 
 #[cfg(test)]

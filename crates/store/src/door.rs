@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use plimsoll_domain::clock::{Clock, DriftExceeded};
 use plimsoll_domain::id::{ArtifactId, TenantId};
+use plimsoll_domain::planted::{self, Bug};
 use plimsoll_domain::projection::{
     Body, Expectation, Fact, FactHash, FactKey, Fingerprint, Merge, Projection, RefRows, Refusal, Submission, Token,
     Transition, Verdict, judge,
@@ -131,7 +132,12 @@ impl Door {
     }
 
     /// Commits what was decided; it is durable only after the next sync.
-    pub(crate) fn commit(&mut self, Decision { batch, counted, changed }: Decision) -> Result<Changed, EngineError> {
+    pub(crate) fn commit(&mut self, decision: Decision) -> Result<Changed, EngineError> {
+        let Decision { mut batch, counted, changed } = decision;
+        if planted::has(Bug::BatchHalfApplied) {
+            let heads = batch.split_off(Table::Head);
+            self.engine.commit(std::mem::replace(&mut batch, heads))?;
+        }
         if !batch.is_empty() {
             self.engine.commit(batch)?;
         }
@@ -427,7 +433,9 @@ impl Group<'_> {
             changed.push((key, Changing::of(artifact, token, &head)));
         }
         let high_water = self.state.clock.high_water().get();
-        self.staging.put(Table::Meta, layout::CLOCK.to_vec(), v1::encode_number(high_water));
+        if !planted::has(Bug::HighWaterNotPersisted) {
+            self.staging.put(Table::Meta, layout::CLOCK.to_vec(), v1::encode_number(high_water));
+        }
         self.staging.put(Table::Meta, layout::SEQUENCE.to_vec(), v1::encode_number(self.state.sequence));
         self.staging.put(Table::Meta, layout::FINGERPRINT.to_vec(), v1::encode_fingerprint(self.state.fingerprint));
         Decision { batch: self.staging.into_batch(), changed, counted: self.counted }

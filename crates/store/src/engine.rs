@@ -130,6 +130,14 @@ impl Batch {
         self.len() == 0
     }
 
+    /// Takes out what the batch does to a table and those after it.
+    #[must_use]
+    pub(crate) fn split_off(&mut self, first: Table) -> Self {
+        let mut rest = Self::default();
+        rest.tables[first.index()..].swap_with_slice(&mut self.tables[first.index()..]);
+        rest
+    }
+
     /// The writes, in the order of tables and keys; `None` removes. Ordered writes are what engines take fastest.
     pub fn into_writes(self) -> impl Iterator<Item = (Table, Vec<u8>, Option<Vec<u8>>)> {
         Table::ALL

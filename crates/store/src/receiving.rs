@@ -6,6 +6,7 @@
 //! with its facts, so a restart goes on where it was.
 
 use plimsoll_domain::id::{NodeId, TenantId};
+use plimsoll_domain::planted::{self, Bug};
 use plimsoll_domain::projection::{Fact, Horizon, Projection, RefRows};
 use plimsoll_wire::record::RecordError;
 use plimsoll_wire::record::v1::{self, StoredFact, StoredWatermark};
@@ -64,7 +65,7 @@ impl Group<'_> {
             }
             reached = sequence;
         }
-        if outcomes.last().is_none_or(Result::is_ok) {
+        if outcomes.last().is_none_or(Result::is_ok) || planted::has(Bug::WatermarkBeforeFacts) {
             reached = up_to;
         }
         if let Err(failure) = self.note_watermark(peer, after, StoredWatermark { incarnation, sequence: reached }) {

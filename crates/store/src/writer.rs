@@ -21,6 +21,7 @@ use std::thread;
 use std::time::Duration;
 
 use plimsoll_domain::id::{ArtifactId, TenantId};
+use plimsoll_domain::planted::{self, Bug};
 use plimsoll_domain::projection::{Expectation, Horizon, Submission, Transition};
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_wire::record::v1::StoredFact;
@@ -379,7 +380,7 @@ impl Writer {
         let room = self.gauge.room(self.door.now());
         let mut group = self.door.group(room);
         let has_notes = requests.iter().any(|request| request.work.changes_no_sequence());
-        let decided = requests.into_iter().map(|request| Decided::by(&mut group, request)).collect();
+        let mut decided: Vec<_> = requests.into_iter().map(|request| Decided::by(&mut group, request)).collect();
         let decision = group.finish();
         let changed = match self.door.commit(decision) {
             Ok(changed) => changed,
@@ -388,6 +389,9 @@ impl Writer {
                 return None;
             }
         };
+        if planted::has(Bug::AckBeforeSync) {
+            decided.drain(..).for_each(Decided::answer);
+        }
         let sequence = self.door.sequence();
         Some(Committed { sequence, has_notes, changed, decided })
     }

@@ -2,6 +2,7 @@
 
 use super::transition::Transition;
 use crate::id::ArtifactId;
+use crate::planted::{self, Bug};
 use crate::timestamp::Timestamp;
 
 /// A stamped transition, or a tombstone: immutable but for the stamps of its duplicates.
@@ -68,6 +69,7 @@ impl Fact {
     pub fn join(&self, other: &Self) -> Joined {
         let (earlier, later) =
             if (self.first, &self.body) <= (other.first, &other.body) { (self, other) } else { (other, self) };
+        let (earlier, later) = if planted::has(Bug::GreaterStampKept) { (later, earlier) } else { (earlier, later) };
         Joined {
             fact: Self { body: earlier.body.clone(), first: earlier.first, last: self.last.max(other.last) },
             conflict: earlier.body != later.body,

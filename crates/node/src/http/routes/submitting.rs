@@ -9,6 +9,7 @@ use crate::http::app::App;
 use crate::http::error::ApiError;
 use plimsoll_cluster::repair::Asked;
 use plimsoll_domain::id::TenantId;
+use plimsoll_domain::planted::{self, Bug};
 use plimsoll_domain::projection::{RefKey, Refusal, Transition};
 use plimsoll_store::error::WriteError;
 use plimsoll_store::writer::{Outcome, Post};
@@ -37,7 +38,7 @@ pub(super) async fn submit(app: &App, tenant: &TenantId, post: Post) -> Result<O
 /// Whether the transition may be refused for what this node does not know, and there is somebody to ask.
 pub(super) fn may_need_members(app: &App, transition: &Transition) -> bool {
     let resolves = || transition.refs().iter().any(|produced| produced.resolution.is_some());
-    app.cluster.is_some() && resolves()
+    app.cluster.is_some() && resolves() && !planted::has(Bug::ConflictWithoutAsking)
 }
 
 /// The ref for which a transition was refused, because it is not known here.
