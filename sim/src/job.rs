@@ -160,6 +160,7 @@ pub fn perform(job: &Job) -> anyhow::Result<Outcome> {
     if job.is_twice {
         let (_, again) = traced(|| world::run(&plan));
         if let Some((line, one, other)) = first_difference(&lines, &again) {
+            let (one, other) = around_difference(&one, &other);
             outcome.broken.push(format!("{SAME}: two runs differ, first in line {line}:\n  {one}\n  {other}"));
         }
     }
@@ -184,6 +185,20 @@ fn first_difference(one: &[u8], other: &[u8]) -> Option<(usize, String, String)>
     })?
 }
 
+/// So many characters are told before the first in which two lines differ, and from there on.
+const AROUND: usize = 100;
+
+/// Two lines, which may be long, from shortly before they differ.
+fn around_difference(one: &str, other: &str) -> (String, String) {
+    let alike = one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count();
+    let skipped = alike.saturating_sub(AROUND);
+    let around = |line: &str| {
+        let cut = if skipped > 0 { "…" } else { "" };
+        format!("{cut}{}", line.chars().skip(skipped).take(2 * AROUND).collect::<String>())
+    };
+    (around(one), around(other))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,5 +217,8 @@ mod tests {
         let differ = first_difference(b"a\nb\n", b"a\nc\n");
         assert_eq!(differ, Some((2, "b".to_owned(), "c".to_owned())));
         assert_eq!(first_difference(b"a", b"a\nb").map(|(line, _, _)| line), Some(2));
+        let (one, other) = around_difference(&format!("{}1", "x".repeat(500)), &format!("{}2y", "x".repeat(500)));
+        assert!(one.starts_with("…x") && one.ends_with("x1") && other.ends_with("x2y") && one.len() < 110, "{one}");
+        assert_eq!(around_difference("a", "b"), ("a".to_owned(), "b".to_owned()));
     }
 }
