@@ -64,6 +64,15 @@ pub struct Try {
     pub disks: u8,
     /// What came of it.
     pub outcome: Outcome,
+    /// The stamp it was given, where it was accepted anew.
+    pub stamp: Option<String>,
+}
+
+/// The stamp that an answer to a new transition tells of.
+#[must_use]
+pub fn stamp_of(answer: &Answer) -> Option<String> {
+    let token = answer.body["committed_version"].as_str().filter(|_| answer.status == 201)?;
+    Some(token.get(..STAMP_BYTES)?.to_owned())
 }
 
 /// A transition, and what was told of it.
@@ -137,6 +146,8 @@ pub struct Seen {
     pub ahead: BTreeMap<u8, Duration>,
     /// Answers that said a node has a transition, though its history does not show it; and such as were older than they said.
     pub false_words: Vec<String>,
+    /// The state that a token stands for, by the token.
+    pub states: BTreeMap<String, String>,
     /// What strangers saw that they should not.
     pub glimpses: Vec<Glimpse>,
     /// The greatest value of each gauge, by node and name.
@@ -206,6 +217,15 @@ impl History {
         let before = seen.stamps.insert((store, artifact.to_owned()), stamp.clone());
         if let Some(before) = before.filter(|before| *before > stamp) {
             seen.regressions.push(format!("n{} showed {artifact} as of {before}, and then as of {stamp}", store.0));
+        }
+    }
+
+    /// A reader saw this state of an artifact under this token: it is never seen under another state.
+    pub(crate) fn saw_state(&self, node: u8, artifact: &str, token: &str, state: String) {
+        let mut seen = self.seen();
+        let before = seen.states.insert(token.to_owned(), state.clone());
+        if before.is_some_and(|before| before != state) {
+            seen.false_words.push(format!("n{node} shows {artifact} under {token} otherwise than it was shown before"));
         }
     }
 

@@ -80,6 +80,8 @@ pub struct Run {
     pub exported: BTreeSet<String>,
     /// Nodes whose clocks were never touched.
     pub right_clocks: BTreeSet<u8>,
+    /// Nodes whose clocks were far off, from when to when, while nothing else went wrong.
+    pub far_off: Vec<(u8, Duration, Duration)>,
     /// How far ahead of a node's clock a fact may lie.
     pub drift_max: Duration,
 }
@@ -145,7 +147,8 @@ pub(crate) mod tests {
     use crate::history::Outcome;
 
     pub(crate) fn tried(node: u8, outcome: Outcome) -> Try {
-        Try { store: (node, 0), asked: Duration::from_secs(1), told: Duration::from_secs(2), disks: 1, outcome }
+        let (asked, told) = (Duration::from_secs(1), Duration::from_secs(2));
+        Try { store: (node, 0), asked, told, disks: 1, outcome, stamp: None }
     }
 
     /// A run in which all is well: one transition, acknowledged, at two nodes.

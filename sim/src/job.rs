@@ -167,12 +167,23 @@ pub fn perform(job: &Job) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-/// Puts an old bug back, which the feature `planted` is for.
+/// Puts an old bug back.
 ///
 /// # Errors
-/// There is no such bug in this program.
+/// There is no such bug.
+#[cfg(feature = "planted")]
 fn plant(bug: Option<&str>) -> anyhow::Result<()> {
-    bug.map_or(Ok(()), |name| Err(anyhow::anyhow!("there is no bug {name:?} to put back")))
+    plimsoll_domain::planted::plant(bug.map(str::parse).transpose()?);
+    Ok(())
+}
+
+/// Puts no bug back: there are none in this program.
+///
+/// # Errors
+/// One is asked for.
+#[cfg(not(feature = "planted"))]
+fn plant(bug: Option<&str>) -> anyhow::Result<()> {
+    bug.map_or(Ok(()), |name| Err(anyhow::anyhow!("there is no bug {name:?} to put back: build with --features planted")))
 }
 
 /// The line in which two runs differ first, counted from 1, and how it reads in each.

@@ -201,7 +201,10 @@ impl Scenario {
             regions: regions.filter(|region| region.nodes > 0).collect(),
             links: Links { within: Link::of_millis(1), between: Link::of_millis(40), pairs: BTreeMap::new() },
             settings: Settings {
-                product: BTreeMap::from([("pulse_ms".to_owned(), "1000".to_owned())]),
+                product: BTreeMap::from([
+                    ("pulse_ms".to_owned(), "1000".to_owned()),
+                    ("retention_s".to_owned(), "5".to_owned()),
+                ]),
                 disk: DiskKind::Memory,
             },
             workload: Workload::default(),

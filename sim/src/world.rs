@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use futures_util::future::join_all;
 use turmoil::{Builder, Sim};
 
-use crate::faults::Fault;
+use crate::faults::{Event, Fault};
 use crate::history::History;
 use crate::host::Host;
 use crate::invariants::{Loss, Run, broken, is_retired};
@@ -184,12 +184,14 @@ fn judged(
     lasted: Duration,
 ) -> anyhow::Result<Verdict> {
     let found = judge.found();
+    let drift_max = hosts.first().context("a scenario has nodes")?.drift_max()?;
     let seen = std::mem::take(&mut *history.seen());
     let run = Run {
         losses,
         exported: hosts.iter().flat_map(Host::exported).collect(),
         right_clocks: right_clocks(plan),
-        drift_max: hosts.first().context("a scenario has nodes")?.drift_max()?,
+        far_off: far_off(plan, drift_max),
+        drift_max,
         copies: found.copies,
         seen,
     };
@@ -204,6 +206,7 @@ fn judged(
         let is_lost = posted.is_acknowledged() && !is_retired(posted.artifact()) && !run.is_everywhere(id, posted);
         verdict.lost.extend(is_lost.then(|| id.clone()));
     }
+    verdict.ids = run.seen.posted.keys().cloned().collect();
     verdict.samples = run.seen.samples;
     Ok(verdict)
 }
@@ -216,4 +219,20 @@ fn right_clocks(plan: &Plan) -> BTreeSet<u8> {
     });
     let touched: BTreeSet<u8> = touched.collect();
     (1..=plan.scenario.nodes()).filter(|node| !touched.contains(node)).collect()
+}
+
+/// Nodes whose clocks are off by more than twice the bound, from when to when, if nothing but that happens in the run, and to one of
+/// three nodes or more: then the others can tell.
+fn far_off(plan: &Plan, drift_max: Duration) -> Vec<(u8, Duration, Duration)> {
+    let set = |event: &Event| match event.fault {
+        Fault::Clock { host, ahead_ms } => Some((host, event.at, Duration::from_millis(ahead_ms.unsigned_abs()))),
+        _ => None,
+    };
+    let Some(sets) = plan.faults.iter().map(set).collect::<Option<Vec<_>>>() else { return Vec::new() };
+    if plan.scenario.nodes() < 3 || sets.windows(2).any(|pair| pair[0].0 != pair[1].0) {
+        return Vec::new();
+    }
+    let ends = sets.iter().skip(1).map(|(_, at, _)| *at).chain([plan.scenario.lasting]);
+    let far = sets.iter().zip(ends).filter(|((.., off), _)| *off > 2 * drift_max);
+    far.map(|((host, from, _), until)| (*host, *from, until)).collect()
 }

@@ -260,7 +260,7 @@ impl Metrics {
             gauges.transitions.set(usage.as_ref().map_or(f64::NAN, |usage| float(usage.facts)));
             gauges.bytes.set(usage.as_ref().map_or(f64::NAN, |usage| float(usage.bytes)));
         }
-        let mut text = self.handle.render();
+        let mut text = in_order(&self.handle.render());
         self.render_requests(&mut text);
         render_conflicts(projections, &mut text);
         render_forgetting(projections, &mut text);
@@ -291,6 +291,18 @@ impl Metrics {
             requests.duration.render(DURATION.name, &requests.labels(), text);
         }
     }
+}
+
+/// The families of a metrics page, and the samples of each, in the order of their texts: the library has them in another one in
+/// each process.
+fn in_order(page: &str) -> String {
+    let mut families: Vec<Vec<&str>> =
+        page.split("\n\n").map(|family| family.lines().collect()).filter(|family: &Vec<_>| !family.is_empty()).collect();
+    for family in &mut families {
+        family.sort_by_key(|line| (!line.starts_with('#'), if line.starts_with('#') { "" } else { *line }));
+    }
+    families.sort();
+    families.iter().flat_map(|family| family.iter().copied().chain([""])).map(|line| format!("{line}\n")).collect()
 }
 
 /// What two nodes accepted that cannot both stand, as far as this node met it.

@@ -138,7 +138,7 @@ impl Chance<'_> {
                 let link = Some(self.bad_link());
                 (Fault::Link { one, other, link }, Fault::Link { one, other, link: None })
             }
-            Kind::Crash => (Fault::Crash { host: one, kept: self.rng.random_range(0..4) }, Fault::Restart(one)),
+            Kind::Crash => return self.crash(one, at, until),
             Kind::Stop => (Fault::Stop(one), Fault::Restart(one)),
             Kind::Rolling => return self.roll(at, until),
             Kind::Wipe => (Fault::Wipe(one), Fault::Restart(one)),
@@ -196,6 +196,26 @@ impl Chance<'_> {
         let begins = if matches!(kind, Kind::DiskFull | Kind::Version) && fault.takes_down() { until } else { at };
         self.push(begins, fault);
         self.push(until, mended);
+    }
+
+    /// A power cut: now and then of a disk that was slow before, or with a clock that is behind afterwards.
+    fn crash(&mut self, host: u8, at: Duration, until: Duration) {
+        if self.rng.random_range(0..2_u32) == 0 {
+            let since = at.saturating_sub(Duration::from_millis(self.rng.random_range(100..2_000)));
+            let sync_ms = self.rng.random_range(20..400);
+            self.push(since, Fault::Disk { host, sync_ms });
+            self.push(until, Fault::Disk { host, sync_ms: 1 });
+        }
+        let mut up = until;
+        if self.rng.random_range(0..3_u32) == 0 {
+            up = until.min(at + Duration::from_millis(self.rng.random_range(10..300)));
+            let ahead_ms = self.rng.random_range(-450..-50);
+            self.push(up, Fault::Clock { host, ahead_ms });
+            self.push(until, Fault::Clock { host, ahead_ms: 0 });
+        }
+        let kept = self.rng.random_range(0..4);
+        self.push(at, Fault::Crash { host, kept });
+        self.push(up, Fault::Restart(host));
     }
 
     fn push(&mut self, at: Duration, fault: Fault) {

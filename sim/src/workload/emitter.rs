@@ -11,11 +11,16 @@ use tokio::time::sleep;
 
 use super::{Clients, Pace, now};
 use crate::client::{Asking, ask};
-use crate::history::{Outcome, Retired, Try};
+use crate::history::{Outcome, Retired, Try, stamp_of};
 use crate::scenario::Measure;
 
 /// How often a post is tried, at one node after another.
 const TRIES_MAX: u32 = 6;
+
+/// How long an answer is waited for; and by whoever does not know that an artifact was retired, who has to be well within the
+/// retention.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LATE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The part of posts that ask for two disks.
 const ON_TWO_DISKS: f64 = 0.1;
@@ -117,7 +122,7 @@ impl Emitter<'_> {
         // It does not know yet that this has become of it.
         let late = self.clients.after(node);
         if self.rng.random_range(0..2_u32) == 0 && late != node {
-            self.once(&posted[0], late, 1).await;
+            self.once(&posted[0], late, 1, LATE_PATIENCE).await;
         }
         let ids: Vec<&str> = posted.iter().filter_map(|one| one["transition_id"].as_str()).collect();
         let mut seen = self.clients.history.seen();
@@ -146,10 +151,13 @@ impl Emitter<'_> {
             let outcome = if is_doubled && turn == 0 {
                 let other = self.clients.after(node);
                 let (one, other) =
-                    tokio::join!(self.once(&transition, node, disks), self.once(&transition, other, disks));
+                    tokio::join!(
+                    self.once(&transition, node, disks, PATIENCE),
+                    self.once(&transition, other, disks, PATIENCE)
+                );
                 if other == Outcome::Stands { other } else { one }
             } else {
-                self.once(&transition, node, disks).await
+                self.once(&transition, node, disks, PATIENCE).await
             };
             match outcome {
                 Outcome::Stands => {
@@ -165,19 +173,20 @@ impl Emitter<'_> {
         last
     }
 
-    async fn once(&self, transition: &Value, node: u8, disks: u8) -> Outcome {
+    async fn once(&self, transition: &Value, node: u8, disks: u8, patience: Duration) -> Outcome {
         let clients = self.clients;
         let (asked, store) = (now(), clients.store(node));
-        let mut asking = Asking::of(node, Method::POST, "/projections/transitions");
+        let mut asking = Asking { patience, ..Asking::of(node, Method::POST, "/projections/transitions") };
         if disks > 1 {
             asking.headers.push(("plimsoll-ack", disks.to_string()));
         }
         asking.body = transition.to_string();
         let answer = ask(&clients.weather, asking).await;
         let disks = if answer.as_ref().is_ok_and(|answer| answer.status < 300) { disks } else { 1 };
+        let stamp = answer.as_ref().ok().and_then(stamp_of);
         let outcome = answer.map_or(Outcome::Unknown, |answer| Outcome::of(&answer));
         let id = transition["transition_id"].as_str().unwrap_or_default();
-        clients.history.end(id, Try { store, asked, told: now(), disks, outcome: outcome.clone() });
+        clients.history.end(id, Try { store, asked, told: now(), disks, outcome: outcome.clone(), stamp });
         outcome
     }
 }

@@ -33,6 +33,7 @@ pub(super) async fn read(clients: &Clients, mut rng: StdRng, pace: Pace) {
         let artifact = format!("a-{}", rng.random_range(0..clients.plan.scenario.workload.artifacts));
         match rng.random_range(0..5 * HISTORIES) {
             0 => look_at_metrics(clients).await,
+            1 | 2 => look_at_state(clients, &artifact).await,
             drawn if drawn % HISTORIES == 0 => compare(clients, &artifact).await,
             _ => {
                 let (asked, store) = (now(), clients.store(node));
@@ -92,6 +93,18 @@ async fn history_of(clients: &Clients, artifact: &str) -> Option<(BTreeSet<Strin
     }
 }
 
+/// Reads all that a node shows of an artifact: another state has another token.
+async fn look_at_state(clients: &Clients, artifact: &str) {
+    let path = format!("/projections/{artifact}");
+    let Ok(Answer { status: 200, body, .. }) = ask(&clients.weather, Asking::of(clients.nearest, Method::GET, &path)).await
+    else {
+        return;
+    };
+    let token = body["committed_version"].as_str().unwrap_or_default();
+    let state = format!("{} {}", body["status"], body["produced_refs"]);
+    clients.history.saw_state(clients.nearest, artifact, token, state);
+}
+
 async fn look_at_metrics(clients: &Clients) {
     let answer = ask(&clients.weather, Asking::of(clients.nearest, Method::GET, "/metrics")).await;
     for line in answer.iter().flat_map(|answer| answer.text.lines()).filter(|line| !line.starts_with('#')) {
@@ -112,8 +125,9 @@ pub(super) async fn watch(clients: &Clients, mut rng: StdRng, pace: Pace) {
         let mut asking = Asking::of(clients.nearest, Method::GET, &path);
         asking.headers.push(("prefer", format!("wait={WAIT_S}")));
         asking.patience = Duration::from_secs(WAIT_S + 5);
-        if let Ok(Answer { status: 200, .. }) = ask(&clients.weather, asking).await {
+        if let Ok(Answer { status: 200, body, .. }) = ask(&clients.weather, asking).await {
             clients.history.measured(Measure::CursorLag, clients.region(), now().saturating_sub(told));
+            is_as_late(clients, store, &id, body["committed_version"].as_str().unwrap_or_default());
             is_there(clients, store, &artifact, &id).await;
         }
     }
@@ -129,6 +143,18 @@ fn accepted_elsewhere(clients: &Clients) -> Option<(String, String, Duration)> {
         });
     let (told, id, posted) = accepted.max_by_key(|(told, ..)| *told)?;
     Some((id.clone(), posted.artifact().to_owned(), told))
+}
+
+/// Sees that a token of an artifact that has a transition is not from before it.
+fn is_as_late(clients: &Clients, store: Store, id: &str, token: &str) {
+    let mut seen = clients.history.seen();
+    let tries = seen.posted.get(id).map(|posted| posted.tries.as_slice()).unwrap_or_default();
+    let is_certain = tries.iter().all(|one| one.stamp.is_some() && one.store.1 == 0);
+    let first = tries.iter().filter_map(|one| one.stamp.as_deref()).min().filter(|_| is_certain);
+    if let Some(first) = first.filter(|first| token < *first) {
+        let words = format!("n{} said that it has {id} of {first}, under the token {token}", store.0);
+        seen.false_words.push(words);
+    }
 }
 
 /// Looks whether a node that said it has a transition has it.
