@@ -92,10 +92,11 @@ impl Context {
         ahead(own, self.heard_of_members().into_iter().map(|(_, heard)| heard))
     }
 
-    /// Whether most of those that are there are ahead: enough for a store that has nothing to lose by following them.
-    pub(crate) fn most_there_are_ahead(&self, own: Horizon) -> bool {
+    /// The horizon that most of those have come to that are there, if it is ahead: enough for a store that has nothing to
+    /// lose by following them.
+    pub(crate) fn horizon_of_most_there(&self, own: Horizon) -> Option<Horizon> {
         let there = self.heard_of_members().into_iter().filter(|(is_there, _)| *is_there);
-        ahead(own, there.map(|(_, heard)| heard)).is_some_and(|ahead| ahead.is_of_most)
+        ahead(own, there.map(|(_, heard)| heard)).filter(|ahead| ahead.is_of_most).map(|ahead| ahead.horizon)
     }
 
     /// Of each other member, whether it is there, and then of which horizon it said that it is.
