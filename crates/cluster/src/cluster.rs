@@ -18,7 +18,7 @@ use plimsoll_wire::peer::{FrameError, Frames};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::context::Context;
 use crate::counters::Counters;
@@ -183,6 +183,7 @@ impl Cluster {
         let context = Arc::new(Context {
             cluster: options.cluster,
             instance: seed,
+            began: Instant::now(),
             pulse: options.pulse,
             repair_timeout: options.repair_timeout,
             drift_max: options.drift_max,

@@ -28,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) cluster: ClusterName,
     /// Drawn at each start.
     pub(crate) instance: u64,
+    /// When this node was started.
+    pub(crate) began: Instant,
     /// The longest time between two signs of life.
     pub(crate) pulse: Duration,
     pub(crate) repair_timeout: Duration,

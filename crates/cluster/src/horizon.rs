@@ -14,6 +14,7 @@ use plimsoll_wire::peer::FORGETS;
 use plimsoll_wire::peer::v1::{Standing, decode_standing, encode_standing};
 
 use crate::context::Context;
+use crate::joining::ALONE_AFTER;
 use crate::link::{Link, LinkError};
 use crate::roster::{Liveness, Peer};
 
@@ -99,11 +100,14 @@ impl Context {
         ahead(own, there.map(|(_, heard)| heard)).filter(|ahead| ahead.is_of_most).map(|ahead| ahead.horizon)
     }
 
-    /// Of each other member, whether it is there, and then of which horizon it said that it is.
+    /// Of each other member, whether it is there, and then of which horizon it said that it is. At a node that was just
+    /// started all may be there: whoever is met first is not all there are.
     fn heard_of_members(&self) -> Vec<(bool, Option<Horizon>)> {
+        let is_new = self.began.elapsed() < ALONE_AFTER;
+        let is_there = |peer: &Peer| is_new || peer.link.is_some() || peer.liveness != Liveness::Down;
         let members: Vec<(NodeId, bool)> = self.roster.view(|peers| {
             let members = peers.iter().filter(|(_, peer)| !peer.entry.gone);
-            members.map(|(node, peer)| (*node, peer.link.is_some() || peer.liveness != Liveness::Down)).collect()
+            members.map(|(node, peer)| (*node, is_there(peer))).collect()
         });
         let heard = self.horizons.borrow();
         let of = |(member, is_there)| (is_there, heard.get(&member).filter(|_| is_there).copied());

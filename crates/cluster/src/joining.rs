@@ -20,7 +20,7 @@ use crate::roster::Peer;
 
 /// A node that reaches nobody goes on alone after so long: it may be the first, or cut off. So it does with what it has of a
 /// peer that it has lost.
-const ALONE_AFTER: Duration = Duration::from_secs(10);
+pub(crate) const ALONE_AFTER: Duration = Duration::from_secs(10);
 
 /// After the first ready peer is met the others have so long to be met too; and where none is ready, so long for one that is.
 const GATHERING: Duration = Duration::from_millis(500);

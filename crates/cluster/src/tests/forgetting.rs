@@ -326,6 +326,32 @@ async fn one_that_is_ahead_by_itself_does_not_make_the_others_start_afresh() {
     }
 }
 
+/// A new one that meets the odd one first is not of its horizon before it has met the others.
+#[tokio::test]
+async fn whom_a_new_node_meets_first_is_not_most_of_the_members() {
+    let (net, engines) = stopped().await;
+    let mut members = Vec::new();
+    for (number, engine) in (1..=2).zip(&engines) {
+        members.push(net.start(patient(number, engine)).await);
+    }
+    members[0].post("lives", "l-2").await;
+    converged(&members, 4).await;
+    forget_in(&[(3, &engines[2])], 1).await;
+    members.push(net.start(patient(3, &engines[2])).await);
+    until("they know each other", || members.iter().all(|member| member.cluster.members().len() == 2)).await;
+    for number in [1, 2, 4] {
+        net.part(address(number), Duration::from_secs(2));
+    }
+    let fresh = net.start(Spec { seeds: vec![address(3)], ..patient(4, &Memory::new()) }).await;
+    until("it has what the most have", || count(&fresh) == 4).await;
+    assert_eq!(fresh.projections.horizon(), Some(Horizon::default()));
+    assert!(members.iter().all(|member| !member.cluster.is_behind()));
+    members.push(fresh);
+    for member in members {
+        member.stop().await;
+    }
+}
+
 /// A backup may have all that the others had, and still has what it and they have let go since: nothing tells it from one
 /// that they have not seen.
 #[tokio::test]
