@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -203,6 +203,7 @@ impl Cluster {
             has_joined: AtomicBool::new(kept.joined),
             has_left: AtomicBool::new(false),
             is_alone_so_far: AtomicBool::new(!options.seeds.is_empty() && !knows_others),
+            unmet_seeds: AtomicUsize::new(options.seeds.len()),
             counters: Counters::default(),
         });
         if kept.has_left {

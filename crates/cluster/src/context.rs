@@ -1,7 +1,7 @@
 //! What every task of a cluster shares.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -60,6 +60,8 @@ pub(crate) struct Context {
     pub(crate) has_left: AtomicBool,
     /// Whether it is to meet somebody, and has met nobody yet: then it does not know who else there is.
     pub(crate) is_alone_so_far: AtomicBool,
+    /// How many of those it is told to call have not answered yet.
+    pub(crate) unmet_seeds: AtomicUsize,
     pub(crate) counters: Counters,
 }
 

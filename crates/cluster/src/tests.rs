@@ -189,6 +189,11 @@ impl Net {
         self.hung.lock().unwrap()[address].send_modify(|times| *times += 1);
     }
 
+    /// Takes a node that was stopped off the network: nothing listens there any more.
+    pub(crate) fn leave(&self, number: u8) {
+        self.listeners.lock().unwrap().remove(&address(number));
+    }
+
     /// Makes it take long from now on to reach an address.
     pub(crate) fn part(&self, address: String, distance: Duration) {
         self.far.lock().unwrap().insert(address, distance);

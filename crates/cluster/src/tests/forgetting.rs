@@ -352,6 +352,39 @@ async fn whom_a_new_node_meets_first_is_not_most_of_the_members() {
     }
 }
 
+/// Two new ones that meet only each other know nothing; and neither waits for the other to follow the first.
+#[tokio::test]
+async fn new_nodes_are_not_ready_without_the_first_that_has_forgotten_something() {
+    let net = Net::default();
+    let engine = Memory::new();
+    let first = net.start(patient(1, &engine)).await;
+    first.post("gone", "g-1").await;
+    first.retire("gone").await;
+    first.post("lives", "l-1").await;
+    first.stop().await;
+    let horizon = forget_in(&[(1, &engine)], 1).await;
+    net.leave(1);
+    let all = || vec![address(1), address(2), address(3)];
+    let mut members = Vec::new();
+    for number in 2..=3 {
+        members.push(net.start(Spec { seeds: all(), ..patient(number, &Memory::new()) }).await);
+    }
+    let is_ready = |member: &Member| *member.cluster.context.ready.borrow();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(!members.iter().any(is_ready), "they have met nobody who knows more");
+    members.push(net.start(patient(1, &engine)).await);
+    until("all are ready", || {
+        assert!(members.iter().all(|member| !is_ready(member) || count(member) == 1), "it is ready and has nothing");
+        members.iter().all(is_ready)
+    })
+    .await;
+    converged(&members, 1).await;
+    assert!(members.iter().all(|member| member.projections.horizon() == Some(horizon)));
+    for member in members {
+        member.stop().await;
+    }
+}
+
 /// A backup may have all that the others had, and still has what it and they have let go since: nothing tells it from one
 /// that they have not seen.
 #[tokio::test]
