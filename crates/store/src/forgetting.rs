@@ -201,7 +201,10 @@ impl Projections {
     /// Tells each time the horizon is another, or has been left.
     #[must_use]
     pub fn watch_horizon(&self) -> watch::Receiver<Option<Horizon>> {
-        self.forgetting.reached.clone()
+        let mut reached = self.forgetting.reached.clone();
+        // What was told before this is no news.
+        reached.mark_unchanged();
+        reached
     }
 
     /// How many facts were forgotten since the store was opened.

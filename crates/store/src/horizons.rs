@@ -92,7 +92,9 @@ impl Group<'_> {
             Ok(Some(stored)) => {
                 self.keep_horizon(stored);
                 // Readers are to stop before anything is forgotten.
-                self.state.horizons.reached.send_replace(shown(stored));
+                let shown = shown(stored);
+                let is_new = |known: &mut _| std::mem::replace(known, shown) != shown;
+                self.state.horizons.reached.send_if_modified(is_new);
                 Vec::new()
             }
             Ok(None) => vec![Err(WriteError::OtherHorizon)],

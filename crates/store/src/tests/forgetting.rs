@@ -3,6 +3,7 @@
 use plimsoll_domain::projection::{Body, Fact, Transition};
 use plimsoll_domain::timestamp::Timestamp;
 use plimsoll_wire::record::v1::StoredFact;
+use tokio::sync::watch;
 
 use super::*;
 use crate::forgetting::{ForgetError, Ways};
@@ -383,6 +384,25 @@ async fn nothing_is_promised_while_another_promise_is_made() {
     let (until, none) = (store.moment(), Duration::ZERO);
     let (one, other) = tokio::join!(store.projections.promise(until, none), store.projections.promise(until, none));
     assert!(one.is_ok() && matches!(other, Err(ForgetError::Busy)), "{other:?}");
+    store.close();
+}
+
+/// Whoever waits for another horizon is not woken by one that it could have seen, nor by a step that leads to none.
+#[tokio::test]
+async fn a_horizon_is_told_once() {
+    let store = Fixture::memory();
+    store.accept(draft("a", "t-1", "old")).await;
+    store.retire("a").await;
+    store.pass(1);
+    let is_pending = async |mut watch: watch::Receiver<Option<Horizon>>| {
+        tokio::time::timeout(Duration::from_millis(50), watch.changed()).await.is_err()
+    };
+    let early = store.projections.watch_horizon();
+    let horizon = store.projections.promise(store.moment(), Duration::ZERO).await.unwrap().horizon;
+    assert!(is_pending(early).await && is_pending(store.projections.watch_horizon()).await);
+    let waiting = store.projections.watch_horizon();
+    store.projections.forget(horizon).await.unwrap();
+    assert!(!is_pending(waiting).await && is_pending(store.projections.watch_horizon()).await);
     store.close();
 }
 
