@@ -138,9 +138,12 @@ impl Group<'_> {
         })
     }
 
-    /// Moves the clock past a moment: what is stamped from now on is not from up to then.
+    /// Moves the clock past a moment: what is stamped from now on is not from up to then. No fact may follow in this group
+    /// that would have the mark written.
     fn pass(&mut self, until: UnixNanos) -> Result<(), DriftExceeded> {
-        self.observe(Timestamp { time: until, node: NodeId::new(0) })
+        self.observe(Timestamp { time: until, node: NodeId::new(0) })?;
+        self.keep_clock();
+        Ok(())
     }
 
     fn keep_horizon(&mut self, stored: StoredHorizon) {

@@ -333,6 +333,20 @@ async fn whatever_comes_later_is_stamped_later() {
     store.close();
 }
 
+/// Nor may it after a restart, though nothing was stamped since.
+#[tokio::test]
+async fn whatever_comes_after_a_restart_is_stamped_later() {
+    let engine = Memory::new();
+    let fresh = Fixture::on(Arc::new(engine.clone()));
+    fresh.pass(3);
+    let until = UnixNanos::new(START + 3 * SECOND);
+    fresh.projections.reach(Horizon { until, ..Horizon::default() }, ANY).await.unwrap();
+    fresh.close();
+    let fresh = Fixture::on(Arc::new(engine));
+    assert!(fresh.accept(draft("a", "t-1", "new")).await.token.stamp.time > until);
+    fresh.close();
+}
+
 /// Only who was left out can bring such a fact. A store that has it cannot say it forgets the same as the others.
 #[tokio::test]
 async fn an_older_fact_that_was_not_counted_makes_a_promise_void() {
