@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use plimsoll_domain::id::NodeId;
 use plimsoll_domain::projection::Horizon;
 use plimsoll_domain::timestamp::UnixNanos;
@@ -113,12 +113,8 @@ impl Rounds {
             context.take_word_back().await;
         }
         match outcome {
-            Ok(None) => self.reason = None,
-            // Whoever does not hear it finds out when it asks for facts.
-            Ok(Some(horizon)) => {
-                self.reason = None;
-                drop(exchange(context, horizon).await);
-            }
+            // Whoever did not hear of it finds out when it asks for facts.
+            Ok(_) => self.reason = None,
             Err(disagreement) => {
                 self.next = Instant::now() + (context.retention / ROUNDS / RETRIES).max(2 * word_time(context));
                 context.counters.rounds_failed.add(1);
@@ -191,7 +187,7 @@ fn word_time(context: &Context) -> Duration {
     WORD_ROUNDS * round_time(context)
 }
 
-/// Asks all members, decides, and forgets. `None` where there is nothing to forget.
+/// Asks all members, decides, tells them, and forgets. `None` where there is nothing to forget.
 async fn round(context: &Context, absences: &Absences) -> Result<Option<Horizon>, Disagreement> {
     // A promise that others may have decided by stands as long as somebody is not there to say so.
     let members = members(context, absences)?;
@@ -215,8 +211,15 @@ async fn round(context: &Context, absences: &Absences) -> Result<Option<Horizon>
     if nodes(&self::members(context, absences)?) != nodes(&members) {
         return Err(Disagreement::OtherMembers);
     }
-    context.projections.forget(horizon).await?;
-    tracing::info!(until = %horizon.until, "all members agree on what to forget, and it is forgotten here");
+    context.projections.decide(horizon).await?;
+    // That stands now, and if only this node knew of it others could not follow one day.
+    let (forgotten, _standings) = join(context.projections.go_on_forgetting(), exchange(context, horizon)).await;
+    match forgotten {
+        Ok(()) => {
+            tracing::info!(until = %horizon.until, "all members agree on what to forget, and it is forgotten here")
+        }
+        Err(error) => tracing::warn!(%error, "all members agree on what to forget, and it is not forgotten here yet"),
+    }
     Ok(Some(horizon))
 }
 

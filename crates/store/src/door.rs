@@ -93,7 +93,7 @@ impl Door {
             fingerprint,
             tally,
             conflicts: Arc::default(),
-            horizons: Horizons::new(horizon),
+            horizons: Horizons::new(horizon, UnixNanos::new(number(layout::BINDING)?)),
         };
         Ok(Self { engine, state })
     }

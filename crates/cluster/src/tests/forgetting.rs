@@ -12,7 +12,7 @@ use crate::retention::promise;
 
 const RETENTION: Duration = Duration::from_millis(1_500);
 
-fn spec(number: u8) -> Spec {
+pub(super) fn spec(number: u8) -> Spec {
     Spec { retention: RETENTION, ..Spec::new(number, ["eu", "us", "ap"][usize::from(number - 1) % 3]) }
 }
 
@@ -24,7 +24,7 @@ async fn three(net: &Net) -> Vec<Member> {
     members
 }
 
-fn count(member: &Member) -> u64 {
+pub(super) fn count(member: &Member) -> u64 {
     member.projections.fingerprint().unwrap().count
 }
 

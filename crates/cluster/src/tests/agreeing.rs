@@ -1,0 +1,32 @@
+//! The members agree on what to forget, whatever happens to one of them meanwhile.
+
+use plimsoll_domain::id::TransitionId;
+use plimsoll_domain::projection::FactKey;
+use plimsoll_store::engine::{Batch, Engine as _, Table};
+
+use super::forgetting::{count, spec};
+use super::*;
+
+/// Whoever has decided may never come to its end. The others have heard of it.
+#[tokio::test]
+async fn a_decision_is_told_before_it_is_carried_out() {
+    let net = Net::default();
+    let engine = Memory::new();
+    let mut members = vec![net.start(Spec { engine: engine.clone(), ..spec(1) }).await];
+    for number in 2..=3 {
+        members.push(net.start(spec(number)).await);
+    }
+    members[0].post("gone", "g-1").await;
+    members[0].retire("gone").await;
+    converged(&members, 2).await;
+    // A row that is missed when the fact goes, and not before.
+    let mut batch = Batch::default();
+    let key = FactKey::of_transition(&tenant(), &TransitionId::parse("g-1").unwrap());
+    batch.remove(Table::Identity, key.bytes().to_vec());
+    engine.commit(batch).unwrap();
+    until("the others have forgotten", || members[1..].iter().all(|member| count(member) == 0)).await;
+    assert_eq!((members[0].projections.horizon(), count(&members[0])), (None, 2));
+    for member in members {
+        member.stop().await;
+    }
+}
