@@ -206,6 +206,7 @@ impl Cluster {
             unmet_seeds: AtomicUsize::new(options.seeds.len()),
             counters: Counters::default(),
         });
+        context.keep_word()?;
         if kept.has_left {
             context.fence_gone();
         }

@@ -23,6 +23,15 @@ use crate::net::Connector;
 use crate::roster::{Peer, Roster};
 use crate::security::Security;
 
+/// A promise to forget, kept so that whoever was given it may decide by it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Word {
+    /// Who was given it; `None` where that was before this node was started, and is not known.
+    pub(crate) to: Option<NodeId>,
+    /// How long it holds.
+    pub(crate) until: Instant,
+}
+
 /// What every task of a cluster shares.
 pub(crate) struct Context {
     pub(crate) cluster: ClusterName,
@@ -52,8 +61,8 @@ pub(crate) struct Context {
     pub(crate) retention: Duration,
     /// Of which horizon the members say they are.
     pub(crate) horizons: watch::Sender<BTreeMap<NodeId, Horizon>>,
-    /// To whom this node has given its word of late, and when.
-    pub(crate) word: Mutex<Option<(NodeId, Instant)>>,
+    /// The word this node has given last.
+    pub(crate) word: Mutex<Option<Word>>,
     /// Whether this node was ever ready in this cluster.
     pub(crate) has_joined: AtomicBool,
     /// Whether this node is no member any more.

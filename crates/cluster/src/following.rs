@@ -77,8 +77,9 @@ async fn follow(context: &Context, tries: u32) -> Result<(), Trouble> {
     let Some(ahead) = context.ahead(own) else { return Ok(()) };
     let outcome = match adopt(context, own).await {
         Err(ForgetError::Behind(_)) => {
-            // A new promise would take the place of one that somebody may decide by.
-            let may_promise = (ahead.is_of_most || tries < TRIES_FOR_FEW) && context.gives_word_to(context.node());
+            // A new promise would take the place of one that somebody may decide by. Where most are ahead, without this node,
+            // it has been away for longer than a word holds.
+            let may_promise = ahead.is_of_most || tries < TRIES_FOR_FEW && context.gives_word_to(context.node());
             let ways = Ways { by_having_nothing: false, by_a_new_promise: may_promise };
             projections.reach(ahead.horizon, ways).await.map(|()| ahead.horizon)
         }

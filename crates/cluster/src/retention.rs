@@ -14,6 +14,7 @@ use futures_util::future::{join, join_all};
 use plimsoll_domain::id::NodeId;
 use plimsoll_domain::projection::Horizon;
 use plimsoll_domain::timestamp::UnixNanos;
+use plimsoll_store::error::ReadError;
 use plimsoll_store::forgetting::ForgetError;
 use plimsoll_wire::peer::v1::{decode_absences, decode_promise, encode_absences, encode_ask_promise};
 use plimsoll_wire::peer::{FORGETS, Frames};
@@ -21,7 +22,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
 use crate::absence::{Absences, is_majority};
-use crate::context::Context;
+use crate::context::{Context, Word};
 use crate::horizon::{exchange, settle};
 use crate::link::{Link, LinkError};
 use crate::roster::Liveness;
@@ -295,13 +296,22 @@ pub(crate) async fn promise(context: &Context, peer: NodeId, asked: UnixNanos) -
 }
 
 impl Context {
+    /// Keeps the word that was given before this node was started, as long as it may hold.
+    pub(crate) fn keep_word(&self) -> Result<(), ReadError> {
+        let left = self.projections.bound_until()?.get().saturating_sub(self.now());
+        // A clock that was set back would have it hold for long.
+        let until = Instant::now() + Duration::from_nanos(left).min(word_time(self));
+        *self.word.lock().unwrap_or_else(PoisonError::into_inner) = Some(Word { to: None, until });
+        Ok(())
+    }
+
     /// Whether this node may promise something to a member: it has given its word to nobody else who may still decide by it.
     /// If so, it is given from now on.
     pub(crate) fn gives_word_to(&self, member: NodeId) -> bool {
         let mut given = self.word.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_kept = given.is_some_and(|(to, at)| to != member && at.elapsed() < word_time(self));
+        let is_kept = given.is_some_and(|word| word.to != Some(member) && Instant::now() < word.until);
         if !is_kept {
-            *given = Some((member, Instant::now()));
+            *given = Some(Word { to: Some(member), until: Instant::now() + word_time(self) });
         }
         !is_kept
     }
@@ -309,7 +319,7 @@ impl Context {
     /// This node asked, and decides nothing by its own word any more.
     async fn take_word_back(&self) {
         let here = self.node();
-        let own = self.word.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(to, _)| *to == here);
+        let own = self.word.lock().unwrap_or_else(PoisonError::into_inner).take_if(|word| word.to == Some(here));
         if own.is_some()
             && let Err(error) = self.projections.unbind().await
         {

@@ -4,6 +4,8 @@ use plimsoll_domain::id::TransitionId;
 use plimsoll_domain::projection::FactKey;
 use plimsoll_store::engine::{Batch, Engine as _, Table};
 
+use crate::retention::promise;
+
 use super::forgetting::{count, spec};
 use super::*;
 
@@ -27,6 +29,30 @@ async fn a_decision_is_told_before_it_is_carried_out() {
     until("the others have forgotten", || members[1..].iter().all(|member| count(member) == 0)).await;
     assert_eq!((members[0].projections.horizon(), count(&members[0])), (None, 2));
     for member in members {
+        member.stop().await;
+    }
+}
+
+/// To whom a word was given is not known any more after a restart; that it was given is.
+#[tokio::test]
+async fn a_word_holds_though_the_node_is_started_again() {
+    let net = Net::default();
+    let engine = Memory::new();
+    let spec = |number| Spec { retention: Duration::from_secs(4), ..spec(number) };
+    let first = net.start(spec(1)).await;
+    let second = net.start(Spec { engine: engine.clone(), ..spec(2) }).await;
+    let is_ready = |member: &Member| *member.cluster.context.ready.borrow();
+    until("both are ready", || is_ready(&first) && is_ready(&second)).await;
+    let long_ago = UnixNanos::new(second.cluster.context.now() - 5_000_000_000);
+    let promises = async |member: &Member| promise(&member.cluster.context, NodeId::new(1), long_ago).await.is_some();
+    assert!(promises(&second).await);
+    second.stop().await;
+    let second = net.start(Spec { engine, ..spec(2) }).await;
+    until("it is ready", || is_ready(&second)).await;
+    assert!(!promises(&second).await, "perhaps it was another");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(promises(&second).await);
+    for member in [first, second] {
         member.stop().await;
     }
 }
