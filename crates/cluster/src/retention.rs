@@ -19,7 +19,7 @@ use plimsoll_store::forgetting::ForgetError;
 use plimsoll_wire::peer::v1::{decode_absences, decode_promise, encode_absences, encode_ask_promise};
 use plimsoll_wire::peer::{FORGETS, Frames};
 use thiserror::Error;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::absence::{Absences, is_majority};
 use crate::context::{Context, Word};
@@ -48,9 +48,13 @@ const ROUND_PART: u32 = 4;
 /// A word holds for so many times of a round. After a round that failed there is as much time in which it does not.
 const WORD_ROUNDS: u32 = 2;
 
+/// In a round the members are asked so often at most, with so much time in between.
+const ASKED_MAX: u32 = 4;
+const ASK_PAUSE: Duration = Duration::from_secs(1);
+
 /// Why the members have not agreed.
 #[derive(Debug, Error)]
-enum Disagreement {
+pub(crate) enum Disagreement {
     #[error("a member cannot be asked: {0} is not connected")]
     Unconnected(NodeId),
     #[error("a member cannot be asked: the software of {0} is too old to know of forgetting")]
@@ -233,8 +237,26 @@ async fn overtaken(context: &Context) {
     }
 }
 
+/// Has the members promise what this node has. Of two tombstones of an artifact the later takes the place of the other, so a
+/// member may have been asked after that, and this node before: then they are asked again.
+pub(crate) async fn agree(
+    context: &Context,
+    members: &[(NodeId, Link)],
+    mut own: Horizon,
+) -> Result<Horizon, Disagreement> {
+    for _ in 1..ASKED_MAX {
+        match ask(context, members, own).await {
+            Err(Disagreement::Different(_)) => {}
+            outcome => return outcome,
+        }
+        sleep(ASK_PAUSE.min(round_time(context) / ASKED_MAX / 2)).await;
+        own = context.projections.promise(own.until, word_time(context)).await?.horizon;
+    }
+    ask(context, members, own).await
+}
+
 /// Asks the members to promise what this node has.
-async fn agree(context: &Context, members: &[(NodeId, Link)], wanted: Horizon) -> Result<Horizon, Disagreement> {
+async fn ask(context: &Context, members: &[(NodeId, Link)], wanted: Horizon) -> Result<Horizon, Disagreement> {
     let mut own = context.projections.horizon().unwrap_or_default();
     for (node, link) in members {
         own = settle(context, link, *node).await.map_err(|error| Disagreement::Silent(*node, error))?;

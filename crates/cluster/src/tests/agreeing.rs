@@ -4,7 +4,7 @@ use plimsoll_domain::id::TransitionId;
 use plimsoll_domain::projection::FactKey;
 use plimsoll_store::engine::{Batch, Engine as _, Table};
 
-use crate::retention::promise;
+use crate::retention::{agree, promise};
 
 use super::forgetting::{count, spec};
 use super::*;
@@ -28,6 +28,35 @@ async fn a_decision_is_told_before_it_is_carried_out() {
     engine.commit(batch).unwrap();
     until("the others have forgotten", || members[1..].iter().all(|member| count(member) == 0)).await;
     assert_eq!((members[0].projections.horizon(), count(&members[0])), (None, 2));
+    for member in members {
+        member.stop().await;
+    }
+}
+
+/// A tombstone may take the place of another while the members are asked: not all have it at once.
+#[tokio::test]
+async fn members_that_differ_for_a_moment_are_asked_again() {
+    let net = Net::default();
+    // One that asks for nothing by itself, and one that promises what is of this moment.
+    let spec = |number, retention| Spec { retention, ..spec(number) };
+    let first = net.start(spec(1, Duration::from_secs(86_400))).await;
+    let members = vec![first, net.start(spec(2, Duration::from_millis(100))).await];
+    until("both are ready", || members.iter().all(|member| *member.cluster.context.ready.borrow())).await;
+    members[0].post("gone", "g-1").await;
+    members[0].retire("gone").await;
+    let now = UnixNanos::new(members[0].cluster.context.now());
+    let first = &members[0].cluster.context;
+    let own = first.projections.promise(now, Duration::ZERO).await.unwrap().horizon;
+    assert_eq!(own.facts.count, 2);
+    // The tombstone that was counted is superseded.
+    members[0].post("gone", "g-2").await;
+    members[0].retire("gone").await;
+    converged(&members, 3).await;
+    let links =
+        || first.roster.view(|peers| peers.iter().map(|(node, peer)| Some((*node, peer.link.clone()?))).collect());
+    let links: Option<Vec<_>> = links();
+    let agreed = agree(first, &links.unwrap(), own).await.unwrap();
+    assert_eq!((agreed.until, agreed.facts.count), (now, 1));
     for member in members {
         member.stop().await;
     }
