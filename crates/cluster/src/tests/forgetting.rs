@@ -158,8 +158,9 @@ async fn lost(member: &Member, legacy: &Legacy) -> Vec<String> {
     let facts: Vec<(u64, StoredFact)> = facts.map(|(at, record)| (at, decode_fact(&record).unwrap())).collect();
     let keys: Vec<FactKey> = facts.iter().map(|(_, stored)| FactKey::of(&stored.tenant, &stored.fact)).collect();
     let held = member.cluster.held(legacy, &keys).await;
-    let lost =
-        facts.iter().zip(held).filter(|((at, stored), is_held)| !is_held && !legacy.is_let_go(*at, &stored.fact));
+    let lost = facts.iter().zip(held).filter(|((at, StoredFact { fact, .. }), is_held)| {
+        !legacy.is_there(fact, *is_held) && !legacy.is_let_go(*at, fact)
+    });
     lost.filter_map(|((_, stored), _)| Some(stored.fact.transition()?.id.to_string())).collect()
 }
 
