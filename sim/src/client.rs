@@ -110,7 +110,8 @@ pub async fn ask(weather: &Weather, asking: Asking<'_>) -> anyhow::Result<Answer
         let mut requests = connected(weather, asking.node).await?;
         let response = requests.send_request(asking.request()?).await?;
         let status = response.status().as_u16();
-        let millis = response.headers().get("plimsoll-staleness-ms").and_then(|value| value.to_str().ok()?.parse().ok());
+        let millis =
+            response.headers().get("plimsoll-staleness-ms").and_then(|value| value.to_str().ok()?.parse().ok());
         let bytes = response.into_body().collect().await?.to_bytes();
         let text = String::from_utf8(bytes.into()).context("a body of text")?;
         let body = serde_json::from_str(&text).unwrap_or_default();

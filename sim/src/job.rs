@@ -183,7 +183,9 @@ fn plant(bug: Option<&str>) -> anyhow::Result<()> {
 /// One is asked for.
 #[cfg(not(feature = "planted"))]
 fn plant(bug: Option<&str>) -> anyhow::Result<()> {
-    bug.map_or(Ok(()), |name| Err(anyhow::anyhow!("there is no bug {name:?} to put back: build with --features planted")))
+    bug.map_or(Ok(()), |name| {
+        Err(anyhow::anyhow!("there is no bug {name:?} to put back: build with --features planted"))
+    })
 }
 
 /// The line in which two runs differ first, counted from 1, and how it reads in each.

@@ -34,10 +34,24 @@ pub struct Legacy {
 }
 
 impl Legacy {
-    /// Whether it has to be asked whether a fact with these stamps is anywhere else. What a member accepted that goes on, it had.
+    /// Whether it has to be asked whether a fact with these stamps is anywhere else. What a member accepted that goes on, it
+    /// had, and may have let go; it may also have lost it, where an older state of its data directory was put back. What is
+    /// later than they have forgotten tells the one from the other.
     #[must_use]
     pub fn is_in_doubt(&self, first: Timestamp, last: Timestamp) -> bool {
-        !self.staying.contains(&first.node) || !self.staying.contains(&last.node)
+        last.time > self.forgotten_until || !self.is_theirs(first, last)
+    }
+
+    /// Whether those that go on accepted it.
+    fn is_theirs(&self, first: Timestamp, last: Timestamp) -> bool {
+        self.staying.contains(&first.node) && self.staying.contains(&last.node)
+    }
+
+    /// Whether a fact is elsewhere, if one with its key is. The key of a tombstone does not tell which of several it is: one
+    /// that those accepted who go on is taken for it.
+    #[must_use]
+    pub fn is_there(&self, fact: &Fact, is_held: bool) -> bool {
+        is_held && (fact.transition().is_some() || self.is_theirs(fact.first, fact.last))
     }
 
     /// Whether a fact that no member has who goes on is one that they let go, of which they need not be told: this node

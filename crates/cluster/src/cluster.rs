@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use plimsoll_wire::peer::{FrameError, Frames};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::context::Context;
 use crate::counters::Counters;
@@ -183,6 +183,8 @@ impl Cluster {
         let context = Arc::new(Context {
             cluster: options.cluster,
             instance: seed,
+            began: Instant::now(),
+            began_on_the_wall: (wall_clock)().get(),
             pulse: options.pulse,
             repair_timeout: options.repair_timeout,
             drift_max: options.drift_max,
@@ -202,8 +204,10 @@ impl Cluster {
             has_joined: AtomicBool::new(kept.joined),
             has_left: AtomicBool::new(false),
             is_alone_so_far: AtomicBool::new(!options.seeds.is_empty() && !knows_others),
+            unmet_seeds: AtomicUsize::new(options.seeds.len()),
             counters: Counters::default(),
         });
+        context.keep_word()?;
         if kept.has_left {
             context.fence_gone();
         }
@@ -277,7 +281,10 @@ async fn watch_clocks(context: Arc<Context>) {
         sleep(FENCE_INTERVAL).await;
         let offsets = context.roster.view(|peers| {
             let connected = peers.values().filter(|peer| peer.link.is_some());
-            connected.filter_map(|peer| peer.offset()).map(|offset| offset.nanos).collect::<Vec<_>>()
+            connected
+                .filter_map(|peer| peer.offset())
+                .map(|offset| context.ahead_of_wall(offset.nanos))
+                .collect::<Vec<_>>()
         });
         // With too few to judge it stays as it was judged last.
         let Some(median) = skew::median(offsets) else { continue };

@@ -1,7 +1,7 @@
 //! What every task of a cluster shares.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,11 +23,24 @@ use crate::net::Connector;
 use crate::roster::{Peer, Roster};
 use crate::security::Security;
 
+/// A promise to forget, kept so that whoever was given it may decide by it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Word {
+    /// Who was given it; `None` where that was before this node was started, and is not known.
+    pub(crate) to: Option<NodeId>,
+    /// How long it holds.
+    pub(crate) until: Instant,
+}
+
 /// What every task of a cluster shares.
 pub(crate) struct Context {
     pub(crate) cluster: ClusterName,
     /// Drawn at each start.
     pub(crate) instance: u64,
+    /// When this node was started.
+    pub(crate) began: Instant,
+    /// What the clock on the wall showed then.
+    pub(crate) began_on_the_wall: u64,
     /// The longest time between two signs of life.
     pub(crate) pulse: Duration,
     pub(crate) repair_timeout: Duration,
@@ -50,14 +63,16 @@ pub(crate) struct Context {
     pub(crate) retention: Duration,
     /// Of which horizon the members say they are.
     pub(crate) horizons: watch::Sender<BTreeMap<NodeId, Horizon>>,
-    /// To whom this node has given its word of late, and when.
-    pub(crate) word: Mutex<Option<(NodeId, Instant)>>,
+    /// The word this node has given last.
+    pub(crate) word: Mutex<Option<Word>>,
     /// Whether this node was ever ready in this cluster.
     pub(crate) has_joined: AtomicBool,
     /// Whether this node is no member any more.
     pub(crate) has_left: AtomicBool,
     /// Whether it is to meet somebody, and has met nobody yet: then it does not know who else there is.
     pub(crate) is_alone_so_far: AtomicBool,
+    /// How many of those it is told to call have not answered yet.
+    pub(crate) unmet_seeds: AtomicUsize,
     pub(crate) counters: Counters,
 }
 
@@ -65,6 +80,25 @@ impl Context {
     /// The time on the wall, in nanoseconds since 1970.
     pub(crate) fn now(&self) -> u64 {
         (self.wall_clock)().get()
+    }
+
+    /// The time on a clock that nobody sets, in nanoseconds: the wall clock's as it was when the node was started, and what has
+    /// passed since. What is measured by it stays right where the wall clock is set.
+    pub(crate) fn steady(&self) -> u64 {
+        let passed = u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.began_on_the_wall.saturating_add(passed)
+    }
+
+    /// How far a clock is ahead of the one on the wall here, which is so far ahead of the steady one.
+    pub(crate) fn ahead_of_wall(&self, ahead_of_steady: i64) -> i64 {
+        let wall = i128::from(self.now()) - i128::from(self.steady());
+        i64::try_from(i128::from(ahead_of_steady) - wall).unwrap_or_default()
+    }
+
+    /// A reading of the steady clock, as the one on the wall shows it now.
+    pub(crate) fn on_the_wall(&self, steady: u64) -> u64 {
+        let passed = self.steady().saturating_sub(steady);
+        self.now().saturating_sub(passed)
     }
 
     pub(crate) fn node(&self) -> NodeId {

@@ -198,11 +198,8 @@ impl<'a> Teller<'a> {
         let Wanted::AllBut(left_out) = &self.wanted else { return Vec::new() };
         let told = self.relayed.take_if(|(sequence, _)| *sequence <= at.sequence).map(|(_, relayed)| relayed);
         if self.relayed.is_none() {
-            let now = self.context.now();
             let taken = self.context.roster.view(|peers| {
-                let known = peers
-                    .values()
-                    .filter(|peer| peer.known_as_of(now) > 0 && !left_out.contains(&peer.entry.member.node));
+                let known = peers.values().filter(|peer| peer.as_of > 0 && !left_out.contains(&peer.entry.member.node));
                 let relayed = known.map(|peer| Relayed {
                     node: peer.entry.member.node,
                     incarnation: peer.taken.incarnation,
@@ -213,7 +210,8 @@ impl<'a> Teller<'a> {
             });
             self.relayed = Some((self.context.projections.position().sequence, taken));
         }
-        told.unwrap_or_default()
+        let on_the_wall = |relayed: Relayed| Relayed { clock: self.context.on_the_wall(relayed.clock), ..relayed };
+        told.unwrap_or_default().into_iter().map(on_the_wall).collect()
     }
 
     async fn send(&mut self, frame: &Downstream) -> Result<(), LinkError> {

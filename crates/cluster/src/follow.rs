@@ -175,7 +175,7 @@ impl<'a> Follower<'a> {
     async fn compare_clocks(&mut self) -> Result<(), LinkError> {
         loop {
             if let Downstream::Pulse(pulse) = self.next().await? {
-                if self.compared(&pulse, self.context.now()) {
+                if self.compared(&pulse, self.context.steady()) {
                     return Ok(());
                 }
                 let taken = self.context.roster.peer(self.peer, |peer| peer.taken.sequence).unwrap_or_default();
@@ -222,37 +222,40 @@ impl<'a> Follower<'a> {
             self.context.counters.facts_refused.add(1);
             return Err(Parted::Store(refused));
         }
-        let now = self.context.now();
+        let now = self.context.steady();
         self.context.roster.note(self.peer, |peer| {
             peer.taken.sequence = peer.taken.sequence.max(reached.sequence);
             peer.trouble = None;
-            peer.raise_as_of(peer.to_own_clock(reached.clock, now), now);
+            peer.raise_as_of(peer.to_steady_clock(reached.clock, now));
         });
         Ok(self.tell(reached.sequence).await?)
     }
 
     async fn tell(&mut self, sequence: u64) -> Result<(), LinkError> {
-        let frame = encode_upstream(&Upstream { sequence, clock: self.context.now() });
+        // The reading comes back in an echo, and is compared with nothing else.
+        let frame = encode_upstream(&Upstream { sequence, clock: self.context.steady() });
         self.context.counters.bytes_sent.add(frame.len());
         self.sender.send_data(Bytes::from(frame)).await.map_err(|_| LinkError::Ended)
     }
 
     async fn pulse(&mut self, pulse: &Pulse) -> Result<(), Parted> {
-        let returned = self.context.now();
+        let returned = self.context.steady();
         self.compared(pulse, returned);
         self.context.roster.note(self.peer, |peer| {
             let facts = pulse.facts.map(|(count, sum)| Fingerprint { sum, count });
             let facts = facts.or(peer.told.map(|told| told.facts)).unwrap_or_default();
             peer.told = Some(Told { sequence: pulse.durable, facts, ready: pulse.ready });
         });
-        self.relayed(&pulse.relayed).await?;
+        let is_right = self.context.roster.peer(self.peer, |peer| peer.to_steady_clock(pulse.clock, returned) > 0);
+        // By a clock that was set since the two were compared nothing can be told of others.
+        self.relayed(&pulse.relayed, is_right == Some(true)).await?;
         self.skipped(pulse);
         self.pulses += 1;
         let apart = i128::from(pulse.clock) - i128::from(returned);
         let is_apart = |offset: Offset| {
             let half = self.context.drift_max / 2;
             let beyond = |nanos: i128| nanos.unsigned_abs() > half.as_nanos();
-            beyond(offset.nanos.into()) || beyond(apart - i128::from(offset.nanos))
+            beyond(self.context.ahead_of_wall(offset.nanos).into()) || beyond(apart - i128::from(offset.nanos))
         };
         let (sequence, offset) =
             self.context.roster.peer(self.peer, |peer| (peer.taken.sequence, peer.offset())).unwrap_or_default();
@@ -272,14 +275,13 @@ impl<'a> Follower<'a> {
             let horizon = self.horizon;
             self.receive(Delivery { peer, incarnation, after, horizon, facts: Vec::new(), up_to: pulse.told }, reached);
         } else if self.in_flight.is_empty() {
-            let now = self.context.now();
-            let context = self.context;
-            context.roster.note(self.peer, |peer| peer.raise_as_of(peer.to_own_clock(clock, now), now));
+            let (context, now) = (self.context, self.context.steady());
+            context.roster.note(self.peer, |peer| peer.raise_as_of(peer.to_steady_clock(clock, now)));
         }
     }
 
     /// What the peer has of others is here too, once what came before is: their feeds can be taken up from there.
-    async fn relayed(&mut self, relayed: &[Relayed]) -> Result<(), Parted> {
+    async fn relayed(&mut self, relayed: &[Relayed], is_clock_right: bool) -> Result<(), Parted> {
         if relayed.is_empty() {
             return Ok(());
         }
@@ -287,14 +289,15 @@ impl<'a> Follower<'a> {
             let (outcomes, reached) = received(&mut self.in_flight).await;
             self.received(outcomes, reached).await?;
         }
-        let now = self.context.now();
+        let now = self.context.steady();
         let region = &self.context.roster.here().region;
         // A neighbour's own feed is what tells of it: from others not everything it stamped has come.
         let is_far = |relayed: &&Relayed| {
             self.context.roster.peer(relayed.node, |peer| peer.entry.member.region != *region) == Some(true)
         };
         for Relayed { node, incarnation, sequence, clock } in relayed.iter().filter(is_far).copied() {
-            let as_of = self.context.roster.peer(self.peer, |peer| peer.to_own_clock(clock, now)).unwrap_or_default();
+            let as_of =
+                self.context.roster.peer(self.peer, |peer| peer.to_steady_clock(clock, now)).unwrap_or_default();
             let known = self.context.roster.peer(node, |peer| peer.taken);
             let is_further = known.is_some_and(|taken| taken.incarnation != incarnation || taken.sequence < sequence);
             if is_further {
@@ -307,7 +310,9 @@ impl<'a> Follower<'a> {
                 if is_further {
                     peer.taken = Taken { incarnation, sequence };
                 }
-                peer.raise_as_of(as_of, now);
+                if is_clock_right {
+                    peer.raise_as_of(as_of);
+                }
             });
         }
         Ok(())

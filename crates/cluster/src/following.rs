@@ -73,19 +73,34 @@ async fn follow(context: &Context, tries: u32) -> Result<(), Trouble> {
     let projections = &context.projections;
     projections.go_on_forgetting().await.map_err(Trouble::Unfinished)?;
     let is_over = *context.behind.borrow();
-    let ahead = projections.horizon().filter(|_| !is_over).and_then(|own| context.ahead(own));
-    let Some(ahead) = ahead else { return Ok(()) };
-    let by_having_nothing = projections.horizon().is_some_and(|own| context.most_there_are_ahead(own));
-    // A new promise would take the place of one that somebody may decide by.
-    let may_promise = (ahead.is_of_most || tries < TRIES_FOR_FEW) && context.gives_word_to(context.node());
-    let ways = Ways { by_having_nothing, by_a_new_promise: may_promise };
-    if let Err(error) = projections.reach(ahead.horizon, ways).await {
-        // It matters now who else is ahead, and not all members tell each other that by themselves.
-        drop(exchange(context, projections.horizon().unwrap_or_default()).await);
-        return Err(Trouble::Behind { ahead, error });
+    let Some(own) = projections.horizon().filter(|_| !is_over) else { return Ok(()) };
+    let Some(ahead) = context.ahead(own) else { return Ok(()) };
+    let outcome = match adopt(context, own).await {
+        Err(ForgetError::Behind(_)) => {
+            // A new promise would take the place of one that somebody may decide by. Where most are ahead, without this node,
+            // it has been away for longer than a word holds.
+            let may_promise = ahead.is_of_most || tries < TRIES_FOR_FEW && context.gives_word_to(context.node());
+            let ways = Ways { by_having_nothing: false, by_a_new_promise: may_promise };
+            projections.reach(ahead.horizon, ways).await.map(|()| ahead.horizon)
+        }
+        outcome => outcome,
+    };
+    match outcome {
+        Ok(horizon) => tracing::info!(until = %horizon.until, "has forgotten what all members have agreed to forget"),
+        Err(error) => {
+            // It matters now who else is ahead, and not all members tell each other that by themselves.
+            drop(exchange(context, projections.horizon().unwrap_or_default()).await);
+            return Err(Trouble::Behind { ahead, error });
+        }
     }
-    tracing::info!(until = %ahead.horizon.until, "has forgotten what all members have agreed to forget");
     Ok(())
+}
+
+/// Goes to the horizon of most of those that are there, where nothing here is from up to then, or it was promised.
+async fn adopt(context: &Context, own: Horizon) -> Result<Horizon, ForgetError> {
+    let horizon = context.horizon_of_most_there(own).ok_or(ForgetError::Behind(own.until))?;
+    let ways = Ways { by_having_nothing: true, by_a_new_promise: false };
+    context.projections.reach(horizon, ways).await.map(|()| horizon)
 }
 
 /// When to try again what did not work.

@@ -14,6 +14,7 @@ use plimsoll_wire::peer::FORGETS;
 use plimsoll_wire::peer::v1::{Standing, decode_standing, encode_standing};
 
 use crate::context::Context;
+use crate::joining::ALONE_AFTER;
 use crate::link::{Link, LinkError};
 use crate::roster::{Liveness, Peer};
 
@@ -89,23 +90,48 @@ impl Context {
 
     /// Who is ahead of this node, if somebody is. What a member said that is not there any more does not count.
     pub(crate) fn ahead(&self, own: Horizon) -> Option<Ahead> {
-        ahead(own, self.heard_of_members().into_iter().map(|(_, heard)| heard))
+        ahead(own, self.others().into_iter().map(|other| other.heard))
     }
 
-    /// Whether most of those that are there are ahead: enough for a store that has nothing to lose by following them.
-    pub(crate) fn most_there_are_ahead(&self, own: Horizon) -> bool {
-        let there = self.heard_of_members().into_iter().filter(|(is_there, _)| *is_there);
-        ahead(own, there.map(|(_, heard)| heard)).is_some_and(|ahead| ahead.is_of_most)
+    /// The horizon that most of those have come to that are there, if it is ahead: enough for a store that has nothing to
+    /// lose by following them. Who has not come further and holds the same as this node does not count: what is safe here is
+    /// safe there, and new nodes would wait for each other.
+    pub(crate) fn horizon_of_most_there(&self, own: Horizon) -> Option<Horizon> {
+        let facts = self.projections.fingerprint().ok();
+        let is_alike = |other: &Other| other.heard == Some(own) && other.facts.is_some() && other.facts == facts;
+        let there = self.others().into_iter().filter(|other| other.is_there && !is_alike(other));
+        ahead(own, there.map(|other| other.heard)).filter(|ahead| ahead.is_of_most).map(|ahead| ahead.horizon)
     }
 
-    /// Of each other member, whether it is there, and then of which horizon it said that it is.
-    fn heard_of_members(&self) -> Vec<(bool, Option<Horizon>)> {
-        let members: Vec<(NodeId, bool)> = self.roster.view(|peers| {
-            let members = peers.iter().filter(|(_, peer)| !peer.entry.gone);
-            members.map(|(node, peer)| (*node, peer.link.is_some() || peer.liveness != Liveness::Down)).collect()
-        });
-        let heard = self.horizons.borrow();
-        let of = |(member, is_there)| (is_there, heard.get(&member).filter(|_| is_there).copied());
-        members.into_iter().map(of).collect()
+    /// Whether another member was not met since this node was started, or did not say of which horizon it is.
+    pub(crate) fn knows_too_little(&self) -> bool {
+        let horizons = self.horizons.borrow();
+        let is_unheard = |(node, peer): (&NodeId, &Peer)| {
+            let is_too_old = peer.link.as_ref().is_some_and(|link| link.version() < FORGETS);
+            !peer.entry.gone && (peer.last_seen == 0 || !is_too_old && !horizons.contains_key(node))
+        };
+        self.roster.view(|peers| peers.iter().any(is_unheard))
     }
+
+    /// The other members. At a node that was just started all may be there: whoever is met first is not all there are.
+    fn others(&self) -> Vec<Other> {
+        let is_new = self.began.elapsed() < ALONE_AFTER;
+        let is_there = |peer: &Peer| is_new || peer.link.is_some() || peer.liveness != Liveness::Down;
+        let horizons = self.horizons.borrow();
+        let other = |(node, peer): (&NodeId, &Peer)| {
+            let is_there = is_there(peer);
+            let heard = horizons.get(node).filter(|_| is_there).copied();
+            Other { is_there, heard, facts: peer.told.map(|told| told.facts) }
+        };
+        self.roster.view(|peers| peers.iter().filter(|(_, peer)| !peer.entry.gone).map(other).collect())
+    }
+}
+
+/// What is known of another member.
+struct Other {
+    is_there: bool,
+    /// Of which horizon it said that it is, if it is there.
+    heard: Option<Horizon>,
+    /// What it said that it holds.
+    facts: Option<Fingerprint>,
 }

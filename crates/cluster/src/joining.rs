@@ -1,7 +1,8 @@
 //! Coming in: a node is ready once it has what its peers had when it met them.
 //!
 //! What a peer had is the end of its feed as it told it first. Peers that are ready themselves are the ones to go by; where
-//! none is, as when a whole cluster is started, a node goes by those it meets. What no feed brings, facts of nodes that are
+//! none is, as when a whole cluster is started, a node goes by those it meets, once it has met all it knows of, or has waited
+//! for them. What no feed brings, facts of nodes that are
 //! gone, a node that was never ready fetches by comparing with one of them.
 
 use std::collections::BTreeMap;
@@ -15,12 +16,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::anti_entropy::run_with;
 use crate::context::Context;
+use crate::horizon::exchange;
 use crate::link::Link;
 use crate::roster::Peer;
 
 /// A node that reaches nobody goes on alone after so long: it may be the first, or cut off. So it does with what it has of a
-/// peer that it has lost.
-const ALONE_AFTER: Duration = Duration::from_secs(10);
+/// peer that it has lost, and without those it has not met.
+pub(crate) const ALONE_AFTER: Duration = Duration::from_secs(10);
 
 /// After the first ready peer is met the others have so long to be met too; and where none is ready, so long for one that is.
 const GATHERING: Duration = Duration::from_millis(500);
@@ -29,6 +31,9 @@ const GATHERING_UNREADY: Duration = Duration::from_secs(3);
 /// How often it is looked whether the node has caught up, and how often it is told how far it is.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often those are asked how far they are of whom it is not known.
+const ASK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// When a comparison that failed is tried again, and how often.
 const COMPARE_RETRY: Duration = Duration::from_secs(1);
@@ -64,11 +69,13 @@ struct CatchingUp<'a> {
     /// When the first peer was met.
     met: Option<Instant>,
     told: Instant,
+    /// When all were asked last how far they are.
+    asked: Option<Instant>,
 }
 
 impl<'a> CatchingUp<'a> {
     fn new(context: &'a Context) -> Self {
-        Self { context, had: BTreeMap::new(), began: Instant::now(), met: None, told: Instant::now() }
+        Self { context, had: BTreeMap::new(), began: Instant::now(), met: None, told: Instant::now(), asked: None }
     }
 
     async fn run(mut self, joined: bool) {
@@ -76,6 +83,9 @@ impl<'a> CatchingUp<'a> {
             let missing = self.look();
             if self.is_over(missing, joined) {
                 return;
+            }
+            if !joined {
+                self.ask().await;
             }
             if missing > 0 && self.told.elapsed() >= TELL_INTERVAL {
                 self.told = Instant::now();
@@ -109,7 +119,7 @@ impl<'a> CatchingUp<'a> {
         missing
     }
 
-    fn is_over(&self, missing: u64, joined: bool) -> bool {
+    fn is_over(&mut self, missing: u64, joined: bool) -> bool {
         let Some(met) = self.met else {
             // Whoever is connected and has told nothing yet forgets, or is to be followed to its horizon first.
             let is_connected = || self.context.roster.view(|peers| peers.values().any(|peer| peer.link.is_some()));
@@ -120,8 +130,32 @@ impl<'a> CatchingUp<'a> {
             return is_alone;
         };
         let has_ready = self.had.values().any(|had| had.is_ready);
+        if !has_ready && !joined && self.is_held_up() {
+            // Then whoever was not met, or not followed, is given time to say what it has.
+            self.met = Some(Instant::now());
+            return false;
+        }
         let gathering = if has_ready || joined { GATHERING } else { GATHERING_UNREADY };
         missing == 0 && met.elapsed() >= gathering
+    }
+
+    /// Whether others may have what those that were met do not: all of them may be new. Somebody is ahead, and to be followed
+    /// first; or was not met yet, or did not say how far it is, and there has been little time for it.
+    fn is_held_up(&self) -> bool {
+        let context = self.context;
+        let is_ahead = context.projections.horizon().is_none_or(|own| context.ahead(own).is_some());
+        let is_unknown = || context.unmet_seeds.load(Ordering::Relaxed) > 0 || context.knows_too_little();
+        is_ahead || self.began.elapsed() < ALONE_AFTER && is_unknown()
+    }
+
+    /// Asks who is there how far it is: not all are followed.
+    async fn ask(&mut self) {
+        if self.asked.is_some_and(|asked| asked.elapsed() < ASK_INTERVAL) || !self.context.knows_too_little() {
+            return;
+        }
+        let Some(own) = self.context.projections.horizon() else { return };
+        drop(exchange(self.context, own).await);
+        self.asked = Some(Instant::now());
     }
 }
 

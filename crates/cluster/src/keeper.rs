@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use plimsoll_domain::id::NodeId;
@@ -88,9 +89,14 @@ pub(crate) async fn keep(context: Arc<Context>, seeds: Vec<String>) {
 /// Calls a seed until it says who it is; from then on it is a member as others are.
 async fn knock(context: Arc<Context>, seed: String) {
     let mut away = Away::new();
+    let mut is_unmet = true;
     loop {
         uncut(&context).await;
-        match Link::make(&*context.connector, &context.security, &seed, PATIENCE, &context.hello()).await {
+        let made = Link::make(&*context.connector, &context.security, &seed, PATIENCE, &context.hello()).await;
+        if matches!(made, Ok(_) | Err(LinkError::Refused(_))) && std::mem::take(&mut is_unmet) {
+            context.unmet_seeds.fetch_sub(1, Ordering::Relaxed);
+        }
+        match made {
             Ok((_, hello)) => {
                 if accept(&context, hello).await.is_ok() {
                     return;

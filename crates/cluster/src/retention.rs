@@ -10,19 +10,20 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use plimsoll_domain::id::NodeId;
 use plimsoll_domain::planted::{self, Bug};
 use plimsoll_domain::projection::Horizon;
 use plimsoll_domain::timestamp::UnixNanos;
+use plimsoll_store::error::ReadError;
 use plimsoll_store::forgetting::ForgetError;
 use plimsoll_wire::peer::v1::{decode_absences, decode_promise, encode_absences, encode_ask_promise};
 use plimsoll_wire::peer::{FORGETS, Frames};
 use thiserror::Error;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::absence::{Absences, is_majority};
-use crate::context::Context;
+use crate::context::{Context, Word};
 use crate::horizon::{exchange, settle};
 use crate::link::{Link, LinkError};
 use crate::roster::Liveness;
@@ -48,9 +49,13 @@ const ROUND_PART: u32 = 4;
 /// A word holds for so many times of a round. After a round that failed there is as much time in which it does not.
 const WORD_ROUNDS: u32 = 2;
 
+/// In a round the members are asked so often at most, with so much time in between.
+const ASKED_MAX: u32 = 4;
+const ASK_PAUSE: Duration = Duration::from_secs(1);
+
 /// Why the members have not agreed.
 #[derive(Debug, Error)]
-enum Disagreement {
+pub(crate) enum Disagreement {
     #[error("a member cannot be asked: {0} is not connected")]
     Unconnected(NodeId),
     #[error("a member cannot be asked: the software of {0} is too old to know of forgetting")]
@@ -114,12 +119,8 @@ impl Rounds {
             context.take_word_back().await;
         }
         match outcome {
-            Ok(None) => self.reason = None,
-            // Whoever does not hear it finds out when it asks for facts.
-            Ok(Some(horizon)) => {
-                self.reason = None;
-                drop(exchange(context, horizon).await);
-            }
+            // Whoever did not hear of it finds out when it asks for facts.
+            Ok(_) => self.reason = None,
             Err(disagreement) => {
                 self.next = Instant::now() + (context.retention / ROUNDS / RETRIES).max(2 * word_time(context));
                 context.counters.rounds_failed.add(1);
@@ -193,7 +194,7 @@ fn word_time(context: &Context) -> Duration {
     WORD_ROUNDS * round_time(context)
 }
 
-/// Asks all members, decides, and forgets. `None` where there is nothing to forget.
+/// Asks all members, decides, tells them, and forgets. `None` where there is nothing to forget.
 async fn round(context: &Context, absences: &Absences) -> Result<Option<Horizon>, Disagreement> {
     // A promise that others may have decided by stands as long as somebody is not there to say so.
     let members = members(context, absences)?;
@@ -217,8 +218,15 @@ async fn round(context: &Context, absences: &Absences) -> Result<Option<Horizon>
     if nodes(&self::members(context, absences)?) != nodes(&members) {
         return Err(Disagreement::OtherMembers);
     }
-    context.projections.forget(horizon).await?;
-    tracing::info!(until = %horizon.until, "all members agree on what to forget, and it is forgotten here");
+    context.projections.decide(horizon).await?;
+    // That stands now, and if only this node knew of it others could not follow one day.
+    let (forgotten, _standings) = join(context.projections.go_on_forgetting(), exchange(context, horizon)).await;
+    match forgotten {
+        Ok(()) => {
+            tracing::info!(until = %horizon.until, "all members agree on what to forget, and it is forgotten here")
+        }
+        Err(error) => tracing::warn!(%error, "all members agree on what to forget, and it is not forgotten here yet"),
+    }
     Ok(Some(horizon))
 }
 
@@ -231,8 +239,26 @@ async fn overtaken(context: &Context) {
     }
 }
 
+/// Has the members promise what this node has. Of two tombstones of an artifact the later takes the place of the other, so a
+/// member may have been asked after that, and this node before: then they are asked again.
+pub(crate) async fn agree(
+    context: &Context,
+    members: &[(NodeId, Link)],
+    mut own: Horizon,
+) -> Result<Horizon, Disagreement> {
+    for _ in 1..ASKED_MAX {
+        match ask(context, members, own).await {
+            Err(Disagreement::Different(_)) => {}
+            outcome => return outcome,
+        }
+        sleep(ASK_PAUSE.min(round_time(context) / ASKED_MAX / 2)).await;
+        own = context.projections.promise(own.until, word_time(context)).await?.horizon;
+    }
+    ask(context, members, own).await
+}
+
 /// Asks the members to promise what this node has.
-async fn agree(context: &Context, members: &[(NodeId, Link)], wanted: Horizon) -> Result<Horizon, Disagreement> {
+async fn ask(context: &Context, members: &[(NodeId, Link)], wanted: Horizon) -> Result<Horizon, Disagreement> {
     let mut own = context.projections.horizon().unwrap_or_default();
     for (node, link) in members {
         own = settle(context, link, *node).await.map_err(|error| Disagreement::Silent(*node, error))?;
@@ -294,13 +320,22 @@ pub(crate) async fn promise(context: &Context, peer: NodeId, asked: UnixNanos) -
 }
 
 impl Context {
+    /// Keeps the word that was given before this node was started, as long as it may hold.
+    pub(crate) fn keep_word(&self) -> Result<(), ReadError> {
+        let left = self.projections.bound_until()?.get().saturating_sub(self.now());
+        // A clock that was set back would have it hold for long.
+        let until = Instant::now() + Duration::from_nanos(left).min(word_time(self));
+        *self.word.lock().unwrap_or_else(PoisonError::into_inner) = Some(Word { to: None, until });
+        Ok(())
+    }
+
     /// Whether this node may promise something to a member: it has given its word to nobody else who may still decide by it.
     /// If so, it is given from now on.
     pub(crate) fn gives_word_to(&self, member: NodeId) -> bool {
         let mut given = self.word.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_kept = given.is_some_and(|(to, at)| to != member && at.elapsed() < word_time(self));
+        let is_kept = given.is_some_and(|word| word.to != Some(member) && Instant::now() < word.until);
         if !is_kept {
-            *given = Some((member, Instant::now()));
+            *given = Some(Word { to: Some(member), until: Instant::now() + word_time(self) });
         }
         !is_kept
     }
@@ -308,7 +343,7 @@ impl Context {
     /// This node asked, and decides nothing by its own word any more.
     async fn take_word_back(&self) {
         let here = self.node();
-        let own = self.word.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(to, _)| *to == here);
+        let own = self.word.lock().unwrap_or_else(PoisonError::into_inner).take_if(|word| word.to == Some(here));
         if own.is_some()
             && let Err(error) = self.projections.unbind().await
         {

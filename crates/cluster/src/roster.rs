@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use plimsoll_domain::id::NodeId;
 use plimsoll_domain::projection::Fingerprint;
-use plimsoll_domain::skew::{ClockFilter, Offset};
+use plimsoll_domain::skew::{ClockFilter, Offset, WANDER_MAX};
 use plimsoll_wire::peer::v1::{Member, ROSTER_MAX, Refusal, RosterEntry};
 use tokio::sync::watch;
 
@@ -61,8 +61,9 @@ pub(crate) struct Peer {
     /// How many conversations there are in which it follows this node's feed.
     pub(crate) followings: usize,
     pub(crate) told: Option<Told>,
+    /// How its clock differs from this node's steady one.
     pub(crate) clock: ClockFilter,
-    /// All it had stamped by then, by this node's clock, is here; in nanoseconds since 1970, 0 where nothing is known.
+    /// All it had stamped by then, by this node's steady clock, is here; in nanoseconds, 0 where nothing is known.
     pub(crate) as_of: u64,
     /// When it was last heard of, by this node's clock.
     pub(crate) last_seen: u64,
@@ -90,26 +91,24 @@ impl Peer {
         }
     }
 
-    /// How its clock differs from this node's.
+    /// How its clock differs from this node's steady one.
     pub(crate) fn offset(&self) -> Option<Offset> {
         self.clock.best()
     }
 
-    /// [`Peer::as_of`], unless it is after now: then it was noted before this node's clock was set back, and tells nothing.
-    pub(crate) const fn known_as_of(&self, now: u64) -> u64 {
-        if self.as_of > now { 0 } else { self.as_of }
-    }
-
     /// Notes that all it had stamped by then is here.
-    pub(crate) fn raise_as_of(&mut self, as_of: u64, now: u64) {
-        self.as_of = self.known_as_of(now).max(as_of);
+    pub(crate) fn raise_as_of(&mut self, as_of: u64) {
+        self.as_of = self.as_of.max(as_of);
     }
 
-    /// A reading of its clock, as this node's would have been then or a little before.
-    pub(crate) fn to_own_clock(&self, reading: u64, now: u64) -> u64 {
+    /// A reading of its clock, as this node's steady one would have been then or a little before. 0 where that is not known: also
+    /// of a reading from what has not been yet, as its clock was set since the two were compared.
+    pub(crate) fn to_steady_clock(&self, reading: u64, now: u64) -> u64 {
         let Some(Offset { nanos, error }) = self.offset().filter(|_| reading > 0) else { return 0 };
         let error = u64::try_from(error.as_nanos()).unwrap_or(u64::MAX);
-        reading.saturating_add_signed(nanos.saturating_neg()).saturating_sub(error).min(now)
+        let steady = reading.saturating_add_signed(nanos.saturating_neg()).saturating_sub(error);
+        let wander = u64::try_from(WANDER_MAX.as_nanos()).unwrap_or(u64::MAX);
+        if steady > now.saturating_add(wander) { 0 } else { steady.min(now) }
     }
 }
 

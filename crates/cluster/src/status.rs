@@ -11,6 +11,7 @@ use plimsoll_wire::peer::v1::Member;
 use tokio::time::timeout;
 
 use crate::cluster::Cluster;
+use crate::context::Context;
 use crate::roster::{Liveness, Peer};
 
 /// A region from which nothing has come for so many pulses is missing: what is passed on by a relay may be three old.
@@ -139,9 +140,8 @@ impl Cluster {
     /// Every other member, by node id; those that are gone last.
     #[must_use]
     pub fn members(&self) -> Vec<MemberStatus> {
-        let now = self.context.now();
         let mut members: Vec<_> =
-            self.context.roster.view(|peers| peers.values().map(|peer| status(peer, now)).collect());
+            self.context.roster.view(|peers| peers.values().map(|peer| status(&self.context, peer)).collect());
         members.sort_by_key(|member: &MemberStatus| (member.is_gone, member.member.node));
         members
     }
@@ -149,19 +149,19 @@ impl Cluster {
     /// How old what is read here may be.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
-        let now = self.context.now();
+        let now = self.context.steady();
         let silence = u64::try_from((self.context.pulse * PULSES_UNHEARD_MAX).as_nanos()).unwrap_or(u64::MAX);
         if self.context.is_alone_so_far.load(Ordering::Relaxed) {
             return Freshness::default();
         }
         self.context.roster.view(|peers| {
             let members = || peers.values().filter(|peer| !peer.entry.gone);
-            let oldest = members().map(|peer| peer.known_as_of(now)).min().unwrap_or(now);
+            let oldest = members().map(|peer| peer.as_of).min().unwrap_or(now);
             let mut heard: BTreeMap<&str, (bool, &Region)> = BTreeMap::new();
             let here = &self.context.roster.here().region;
             for peer in members().filter(|peer| peer.entry.member.region != *here) {
                 let region = &peer.entry.member.region;
-                let is_heard = now - peer.known_as_of(now) <= silence;
+                let is_heard = now.saturating_sub(peer.as_of) <= silence;
                 heard.entry(region.as_str()).or_insert((false, region)).0 |= is_heard;
             }
             Freshness {
@@ -254,16 +254,16 @@ impl Cluster {
     }
 }
 
-fn status(peer: &Peer, now: u64) -> MemberStatus {
-    let as_of = peer.known_as_of(now);
+fn status(context: &Context, peer: &Peer) -> MemberStatus {
+    let age = context.steady().saturating_sub(peer.as_of);
     MemberStatus {
         member: peer.entry.member.clone(),
         liveness: if peer.link.is_some() && peer.liveness == Liveness::Down { Liveness::Alive } else { peer.liveness },
         is_gone: peer.entry.gone,
         is_connected: peer.link.is_some(),
         lag_facts: peer.told.map(|told| told.sequence.saturating_sub(peer.taken.sequence)),
-        lag: (as_of > 0).then(|| Duration::from_nanos(now - as_of)),
-        clock_offset_nanos: peer.offset().map(|offset| offset.nanos),
+        lag: (peer.as_of > 0).then(|| Duration::from_nanos(age)),
+        clock_offset_nanos: peer.offset().map(|offset| context.ahead_of_wall(offset.nanos)),
         last_seen: peer.last_seen,
         facts: peer.told.map(|told| told.facts),
         trouble: peer.trouble.clone(),

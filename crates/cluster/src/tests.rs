@@ -30,6 +30,8 @@ pub(crate) struct Net {
     listeners: Arc<Mutex<BTreeMap<String, mpsc::Sender<DuplexStream>>>>,
     /// Of each address, how often the pipes to it were made to hang.
     hung: Arc<Mutex<BTreeMap<String, watch::Sender<u64>>>>,
+    /// How long it takes to reach an address, where it takes long.
+    far: Arc<Mutex<BTreeMap<String, Duration>>>,
 }
 
 struct Handed(SocketAddr, mpsc::Receiver<DuplexStream>);
@@ -52,6 +54,8 @@ impl Listener for Handed {
 impl Connector for Net {
     fn connect<'a>(&'a self, address: &'a str) -> Connecting<'a> {
         Box::pin(async move {
+            let distance = self.far.lock().unwrap().get(address).copied();
+            tokio::time::sleep(distance.unwrap_or_default()).await;
             let listener = self.listeners.lock().unwrap().get(address).cloned();
             let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
             let (near, mut outgoing) = tokio::io::duplex(64 << 10);
@@ -185,6 +189,16 @@ impl Net {
         self.hung.lock().unwrap()[address].send_modify(|times| *times += 1);
     }
 
+    /// Takes a node that was stopped off the network: nothing listens there any more.
+    pub(crate) fn leave(&self, number: u8) {
+        self.listeners.lock().unwrap().remove(&address(number));
+    }
+
+    /// Makes it take long from now on to reach an address.
+    pub(crate) fn part(&self, address: String, distance: Duration) {
+        self.far.lock().unwrap().insert(address, distance);
+    }
+
     /// Starts nodes in these regions, numbered from 1, each with those before it as seeds.
     pub(crate) async fn start_all(&self, regions: &[&'static str]) -> Vec<Member> {
         let mut members = Vec::new();
@@ -259,6 +273,7 @@ pub(crate) async fn converged(members: &[Member], facts: u64) {
     .await;
 }
 
+mod agreeing;
 mod forgetting;
 mod identities;
 mod meeting;

@@ -15,7 +15,7 @@ const READINGS_MAX: usize = 8;
 
 /// By how much clocks that nobody sets may drift apart between the first and the last of the readings kept: a hundred
 /// millionths, for a few minutes.
-const WANDER_MAX: Duration = Duration::from_millis(25);
+pub const WANDER_MAX: Duration = Duration::from_millis(25);
 
 /// How many peers' clocks it takes to judge one's own: of two clocks that differ nobody can say which is wrong.
 pub const JUDGES_MIN: usize = 2;

@@ -148,9 +148,7 @@ async fn export(
             let keys: Vec<FactKey> =
                 facts.iter().map(|(_, stored)| FactKey::of(&stored.tenant, &stored.fact)).collect();
             for ((sequence, stored), is_held) in facts.iter().zip(held(&keys).await) {
-                // The key of a tombstone does not tell which of several it is.
-                let is_there = is_held && stored.fact.transition().is_some();
-                if !is_there && !legacy.is_let_go(*sequence, &stored.fact) {
+                if !legacy.is_there(&stored.fact, is_held) && !legacy.is_let_go(*sequence, &stored.fact) {
                     files.write(stored).map_err(failed)?;
                     exported += 1;
                 }
@@ -321,8 +319,9 @@ mod tests {
         let all = (4, 3, "a\n".to_owned());
         assert_eq!(exported("all", &legacy(0, &[], 0), &[]).await, all);
         assert_eq!(exported("some", &legacy(0, &[], 0), &["t-1", "t-2"]).await, (2, 1, "a\n".to_owned()));
-        assert_eq!(exported("theirs", &legacy(0, &[7], 0), &[]).await, (0, 0, String::new()), "who accepted it has it");
         let later = NOW + 10;
+        assert_eq!(exported("theirs", &legacy(0, &[7], later), &[]).await, (0, 0, String::new()), "they let it go");
+        assert_eq!(exported("lost", &legacy(0, &[7], 0), &["t-1"]).await, (3, 2, "a\n".to_owned()), "they lost it");
         assert_eq!(exported("let-go", &legacy(4, &[], later), &[]).await, (0, 0, String::new()), "they had all");
         assert_eq!(exported("half", &legacy(2, &[], later), &[]).await, (2, 1, "a\n".to_owned()));
         assert_eq!(exported("young", &legacy(4, &[], NOW - 1), &[]).await, all, "a feed they know of another disk");

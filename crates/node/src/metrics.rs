@@ -296,8 +296,11 @@ impl Metrics {
 /// The families of a metrics page, and the samples of each, in the order of their texts: the library has them in another one in
 /// each process.
 fn in_order(page: &str) -> String {
-    let mut families: Vec<Vec<&str>> =
-        page.split("\n\n").map(|family| family.lines().collect()).filter(|family: &Vec<_>| !family.is_empty()).collect();
+    let mut families: Vec<Vec<&str>> = page
+        .split("\n\n")
+        .map(|family| family.lines().collect())
+        .filter(|family: &Vec<_>| !family.is_empty())
+        .collect();
     for family in &mut families {
         family.sort_by_key(|line| (!line.starts_with('#'), if line.starts_with('#') { "" } else { *line }));
     }

@@ -94,7 +94,7 @@ impl Door {
             fingerprint,
             tally,
             conflicts: Arc::default(),
-            horizons: Horizons::new(horizon),
+            horizons: Horizons::new(horizon, UnixNanos::new(number(layout::BINDING)?)),
         };
         Ok(Self { engine, state })
     }
@@ -382,6 +382,14 @@ impl Group<'_> {
         self.state.clock.observe(self.now, stamp)
     }
 
+    /// Writes the clock's mark: after a restart nothing is stamped before it.
+    pub(crate) fn keep_clock(&mut self) {
+        let high_water = self.state.clock.high_water().get();
+        if !planted::has(Bug::HighWaterNotPersisted) {
+            self.staging.put(Table::Meta, layout::CLOCK.to_vec(), v1::encode_number(high_water));
+        }
+    }
+
     fn check_quota(&mut self, tenant: &TenantId, head: &Projection, new_refs: u64) -> Result<(), WriteError> {
         let usage = self.usage(tenant)?;
         let options = &self.state.options;
@@ -425,16 +433,13 @@ impl Group<'_> {
         if self.changed.is_empty() && self.counted.is_empty() {
             return Decision { batch: self.staging.into_batch(), changed: Changed::new(), counted: self.counted };
         }
+        self.keep_clock();
         let mut changed = Changed::with_capacity(self.changed.len());
         for (key, Change { artifact, token, head }) in self.changed {
             let record = v2::encode_head(&head);
             self.state.heads.insert(key.clone(), record.as_slice().into());
             self.staging.put(Table::Head, key.clone(), record);
             changed.push((key, Changing::of(artifact, token, &head)));
-        }
-        let high_water = self.state.clock.high_water().get();
-        if !planted::has(Bug::HighWaterNotPersisted) {
-            self.staging.put(Table::Meta, layout::CLOCK.to_vec(), v1::encode_number(high_water));
         }
         self.staging.put(Table::Meta, layout::SEQUENCE.to_vec(), v1::encode_number(self.state.sequence));
         self.staging.put(Table::Meta, layout::FINGERPRINT.to_vec(), v1::encode_fingerprint(self.state.fingerprint));

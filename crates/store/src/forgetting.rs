@@ -201,7 +201,10 @@ impl Projections {
     /// Tells each time the horizon is another, or has been left.
     #[must_use]
     pub fn watch_horizon(&self) -> watch::Receiver<Option<Horizon>> {
-        self.forgetting.reached.clone()
+        let mut reached = self.forgetting.reached.clone();
+        // What was told before this is no news.
+        reached.mark_unchanged();
+        reached
     }
 
     /// How many facts were forgotten since the store was opened.
@@ -324,6 +327,26 @@ impl Projections {
         Ok(forgotten(&facts, tombstone, until))
     }
 
+    /// Until when, by this node's clock, somebody may decide by what was promised. A restart does not end it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn bound_until(&self) -> Result<UnixNanos, ReadError> {
+        let until = self.engine.get(Table::Meta, layout::BINDING)?;
+        Ok(UnixNanos::new(until.map(|until| v1::decode_number(&until)).transpose()?.unwrap_or_default()))
+    }
+
+    /// Decides on a horizon that this store has promised, and all other members: returns once that stands, whatever happens
+    /// to this store. To be followed by [`Projections::go_on_forgetting`].
+    ///
+    /// # Errors
+    /// [`ForgetError::Unpromised`], also where it was promised so long ago that others are not bound by their word any more;
+    /// and where the store cannot be read or written.
+    pub async fn decide(&self, horizon: Horizon) -> Result<(), ForgetError> {
+        let _turn = self.forgetting.turn.lock().await;
+        self.step(Step::Decide(horizon), ForgetError::Unpromised(horizon.until)).await
+    }
+
     /// Forgets up to a horizon that this store has promised, and all other members: returns once that is done and on the
     /// disk.
     ///
@@ -366,7 +389,7 @@ impl Projections {
         self.forget_now(horizon).await
     }
 
-    /// Goes on where a crash has ended [`Projections::forget`].
+    /// Goes on where a crash has ended [`Projections::forget`], or after [`Projections::decide`].
     ///
     /// # Errors
     /// Where the store cannot be read or written.

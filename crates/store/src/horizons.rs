@@ -36,11 +36,11 @@ pub(crate) struct Horizons {
 }
 
 impl Horizons {
-    pub(crate) fn new(stored: StoredHorizon) -> Self {
+    pub(crate) fn new(stored: StoredHorizon, binds_until: UnixNanos) -> Self {
         Self {
             stored,
             promising: None,
-            binds_until: UnixNanos::default(),
+            binds_until,
             begun: None,
             reached: watch::Sender::new(shown(stored)),
             forgotten: Arc::default(),
@@ -72,8 +72,10 @@ pub(crate) enum Step {
     Promised(Horizon, Duration),
     /// Nobody decides by what was promised any more.
     Unbind,
-    /// What was promised begins.
+    /// What was promised begins: others have decided.
     Begin(Horizon),
+    /// What was promised begins: this store decides. By the promise of one that decides later no other is bound any more.
+    Decide(Horizon),
     /// All on the list is forgotten.
     End,
     /// The horizon is that of a store which holds nothing from up to its moment: what the others have forgotten it never had.
@@ -92,7 +94,9 @@ impl Group<'_> {
             Ok(Some(stored)) => {
                 self.keep_horizon(stored);
                 // Readers are to stop before anything is forgotten.
-                self.state.horizons.reached.send_replace(shown(stored));
+                let shown = shown(stored);
+                let is_new = |known: &mut _| std::mem::replace(known, shown) != shown;
+                self.state.horizons.reached.send_if_modified(is_new);
                 Vec::new()
             }
             Ok(None) => vec![Err(WriteError::OtherHorizon)],
@@ -119,14 +123,17 @@ impl Group<'_> {
             Step::Promised(horizon, binding) => {
                 let is_exact = self.state.horizons.promising.take() == Some(horizon.until);
                 let binding = u64::try_from(binding.as_nanos()).unwrap_or(u64::MAX);
-                self.state.horizons.binds_until = UnixNanos::new(self.now.get().saturating_add(binding));
+                self.bind(UnixNanos::new(self.now.get().saturating_add(binding)));
                 is_exact.then_some(StoredHorizon { promised: Some(horizon), ..stored })
             }
             Step::Unbind => {
-                self.state.horizons.binds_until = UnixNanos::default();
+                self.bind(UnixNanos::default());
                 Some(stored)
             }
-            Step::Begin(horizon) => (is_later(horizon) && stored.promised == Some(horizon)).then(|| begun(horizon)),
+            Step::Decide(_) if self.now >= self.state.horizons.binds_until => None,
+            Step::Begin(horizon) | Step::Decide(horizon) => {
+                (is_later(horizon) && stored.promised == Some(horizon)).then(|| begun(horizon))
+            }
             Step::End => stored.is_forgetting.then(|| arrived(stored.reached)),
             Step::Adopt(horizon) => {
                 self.pass(horizon.until)?;
@@ -136,9 +143,18 @@ impl Group<'_> {
         })
     }
 
-    /// Moves the clock past a moment: what is stamped from now on is not from up to then.
+    /// Moves the clock past a moment: what is stamped from now on is not from up to then. No fact may follow in this group
+    /// that would have the mark written.
     fn pass(&mut self, until: UnixNanos) -> Result<(), DriftExceeded> {
-        self.observe(Timestamp { time: until, node: NodeId::new(0) })
+        self.observe(Timestamp { time: until, node: NodeId::new(0) })?;
+        self.keep_clock();
+        Ok(())
+    }
+
+    /// Somebody may decide until then by what was promised. A restart does not end that.
+    fn bind(&mut self, until: UnixNanos) {
+        self.state.horizons.binds_until = until;
+        self.staging.put(Table::Meta, layout::BINDING.to_vec(), v1::encode_number(until.get()));
     }
 
     fn keep_horizon(&mut self, stored: StoredHorizon) {

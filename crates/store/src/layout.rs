@@ -8,6 +8,7 @@
 //! | Meta | `reuse/` hash of tenant and artifact, `FactKey` | a content that lost to another under the same id |
 //! | Meta | `gone/` sequence | a fact of the checkpoint that was taken out after it |
 //! | Meta | `horizon` | how far the store is with forgetting |
+//! | Meta | `binding` | until when somebody may decide by what it has promised, in nanoseconds of its clock |
 //! | Meta | `forget/` key of a head | the tombstone by which it is to forget of that artifact |
 //! | Log | sequence of the first | a pack: facts of consecutive sequences, each with its tenant |
 //! | Identity | `FactKey`: hash of tenant and transition id, or of tenant and artifact for its tombstone | place: sequence, and offset in its pack |
@@ -51,6 +52,8 @@ pub(crate) const GONE_PREFIX: &[u8] = b"gone/";
 
 /// Meta: how far the store is with forgetting.
 pub(crate) const HORIZON: &[u8] = b"horizon";
+/// Meta: until when somebody may decide by what was promised.
+pub(crate) const BINDING: &[u8] = b"binding";
 /// Meta: what the keys of tombstones to forget by begin with.
 pub(crate) const FORGET_PREFIX: &[u8] = b"forget/";
 

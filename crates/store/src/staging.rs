@@ -3,6 +3,7 @@
 //! A group of requests is decided one after another, each seeing what the ones before it wrote, and committed as one
 //! batch: a [`Staging`] is that batch, laid over the engine.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use plimsoll_domain::id::{ArtifactId, TenantId, TransitionId};
@@ -86,15 +87,33 @@ impl<'a> Staging<'a> {
 
     /// All rows that begin with `prefix`.
     pub(crate) fn scan(&self, table: Table, prefix: &[u8]) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, ReadError> {
-        let stored = self.engine.scan(table, KeyRange::prefix(prefix), Direction::Forward);
-        let mut rows = stored.collect::<Result<BTreeMap<_, _>, _>>()?;
-        for (key, staged) in self.batch.range(table, KeyRange::prefix(prefix)) {
-            match staged {
-                Some(value) => drop(rows.insert(key.to_vec(), value.to_vec())),
-                None => drop(rows.remove(key)),
+        self.rows(table, prefix).collect()
+    }
+
+    /// All rows that begin with `prefix`, in order. They are read as they are taken.
+    fn rows<'s>(
+        &'s self,
+        table: Table,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), ReadError>> + use<'s, 'a> {
+        let mut stored = self.engine.scan(table, KeyRange::prefix(prefix), Direction::Forward).peekable();
+        let mut staged = self.batch.range(table, KeyRange::prefix(prefix)).peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let (next, before) = match (staged.peek(), stored.peek()) {
+                    (Some((key, _)), Some(Ok((other, _)))) => (Some(*key), (*key).cmp(other.as_slice())),
+                    (Some((key, _)), None) => (Some(*key), Ordering::Less),
+                    (_, _) => (None, Ordering::Greater),
+                };
+                let Some(key) = next.filter(|_| before.is_le()) else { return stored.next().map(|row| Ok(row?)) };
+                if before.is_eq() {
+                    stored.next();
+                }
+                if let Some((_, Some(value))) = staged.next() {
+                    return Some(Ok((key.to_vec(), value.to_vec())));
+                }
             }
-        }
-        Ok(rows)
+        })
     }
 
     /// Whether there is a fact from up to a moment. One that is being removed may be met too.
@@ -152,21 +171,17 @@ impl<'a> Staging<'a> {
         Ok(Some(Known { place, fact }))
     }
 
-    /// The facts of an artifact, by effective stamp, tombstones and hidden ones included.
+    /// The facts of an artifact, by effective stamp, tombstones and hidden ones included. They are read as they are taken.
     pub(crate) fn facts_of(
         &self,
         tenant: &TenantId,
         artifact: &ArtifactId,
         history: &StoredHistory,
     ) -> impl Iterator<Item = Result<Fact, ReadError>> {
-        let (apart, failure) = match self.scan(Table::History, &layout::of_artifact(tenant, artifact)) {
-            Ok(apart) => (apart, None),
-            Err(failure) => (BTreeMap::new(), Some(Err(failure))),
-        };
-        let apart = apart.into_values().map(|value| Ok(v2::decode_place(&value)?));
+        let apart = self.rows(Table::History, &layout::of_artifact(tenant, artifact));
+        let apart = apart.map(|row| Ok(v2::decode_place(&row?.1)?));
         let recent = history.recent.iter().map(|(_, place)| Ok(*place));
-        let facts = apart.chain(recent).map(|place: Result<Place, ReadError>| Ok(self.fact_at(place?)?.fact));
-        failure.into_iter().chain(facts)
+        apart.chain(recent).map(|place: Result<Place, ReadError>| Ok(self.fact_at(place?)?.fact))
     }
 
     /// Writes a fact into the log, to be found by its key. Returns its place, and the bytes it takes there.

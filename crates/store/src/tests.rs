@@ -23,6 +23,7 @@ mod durability;
 mod faults;
 mod forgetting;
 mod formats;
+mod histories;
 mod hooked;
 mod notes;
 mod packs;

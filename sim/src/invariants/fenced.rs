@@ -21,7 +21,10 @@ pub fn broken(run: &Run) -> Vec<String> {
         too_far.map(|(node, ahead)| format!("n{node}, whose clock is right, showed a stamp {ahead:?} ahead")).collect();
     for (node, from, until) in &run.far_off {
         for (id, posted) in &run.seen.posted {
-            let taken = posted.tries.iter().filter(|one| one.store.0 == *node && one.outcome == Outcome::Stands && one.stamp.is_some());
+            let taken = posted
+                .tries
+                .iter()
+                .filter(|one| one.store.0 == *node && one.outcome == Outcome::Stands && one.stamp.is_some());
             let late = taken.filter(|one| one.asked >= *from + NOTICED && one.told <= *until);
             broken.extend(late.map(|one| format!("n{node}, whose clock is far off, took {id} at {:?}", one.told)));
         }

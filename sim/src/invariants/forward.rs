@@ -46,7 +46,10 @@ fn stamped_backwards(run: &Run) -> Vec<String> {
         let mut latest: Option<&(&Try, &str)> = None;
         for later in &stamped {
             if let Some((before, stamp)) = latest.filter(|(before, _)| before.asked > later.0.told) {
-                broken.push(format!("n{node} stamped {} at {:?}, and then {stamp} at {:?}", later.1, later.0.told, before.asked));
+                broken.push(format!(
+                    "n{node} stamped {} at {:?}, and then {stamp} at {:?}",
+                    later.1, later.0.told, before.asked
+                ));
             }
             if latest.is_none_or(|(before, _)| before.asked < later.0.asked) {
                 latest = Some(later);
@@ -59,11 +62,18 @@ fn stamped_backwards(run: &Run) -> Vec<String> {
 /// Transitions that are shown with a later stamp than somebody was told of.
 fn stamped_anew(run: &Run) -> Vec<String> {
     let mut broken = Vec::new();
-    for (id, posted) in run.seen.posted.iter().filter(|(_, posted)| run.is_promised(posted) && !is_retired(posted.artifact())) {
+    for (id, posted) in
+        run.seen.posted.iter().filter(|(_, posted)| run.is_promised(posted) && !is_retired(posted.artifact()))
+    {
         let safe = posted.tries.iter().filter(|one| run.is_safe(one) && !run.exported.contains(id));
         let Some(first) = safe.filter_map(|one| one.stamp.as_deref()).min() else { continue };
         let later = |copy: &&super::Copy| copy.shown(posted.artifact(), id).is_some_and(|shown| *shown.stamp > *first);
-        broken.extend(run.copies.iter().filter(later).map(|copy| format!("n{} shows {id} later than {first}, which it was given", copy.node)));
+        broken.extend(
+            run.copies
+                .iter()
+                .filter(later)
+                .map(|copy| format!("n{} shows {id} later than {first}, which it was given", copy.node)),
+        );
     }
     broken
 }

@@ -150,8 +150,7 @@ impl Emitter<'_> {
         for turn in 0..TRIES_MAX {
             let outcome = if is_doubled && turn == 0 {
                 let other = self.clients.after(node);
-                let (one, other) =
-                    tokio::join!(
+                let (one, other) = tokio::join!(
                     self.once(&transition, node, disks, PATIENCE),
                     self.once(&transition, other, disks, PATIENCE)
                 );

@@ -96,7 +96,8 @@ async fn history_of(clients: &Clients, artifact: &str) -> Option<(BTreeSet<Strin
 /// Reads all that a node shows of an artifact: another state has another token.
 async fn look_at_state(clients: &Clients, artifact: &str) {
     let path = format!("/projections/{artifact}");
-    let Ok(Answer { status: 200, body, .. }) = ask(&clients.weather, Asking::of(clients.nearest, Method::GET, &path)).await
+    let Ok(Answer { status: 200, body, .. }) =
+        ask(&clients.weather, Asking::of(clients.nearest, Method::GET, &path)).await
     else {
         return;
     };

@@ -6,6 +6,8 @@
 //! those, and keeps a list of them: it may meet newer ones before it does. By [`forgotten`] all then forget the same, each
 //! in its own time. And facts pass only between replicas of one horizon: none brings back what another let go.
 
+use std::cmp::Reverse;
+
 use super::fact::Fact;
 use super::fingerprint::Fingerprint;
 use crate::timestamp::{Timestamp, UnixNanos};
@@ -22,23 +24,23 @@ pub struct Horizon {
 /// A horizon that others have come to, and a replica has not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ahead {
-    /// The latest of them.
+    /// The one to come to: of most, the latest that most have come to or passed; of a few, the latest of all.
     pub horizon: Horizon,
-    /// Whether most of the other members are further than the replica. Whoever cannot follow those is the one who was away;
+    /// Whether most of the other members have come to it or passed it. Whoever cannot follow those is the one who was away;
     /// whoever cannot follow a few may be right.
     pub is_of_most: bool,
 }
 
 /// Who is ahead of a replica of a horizon, by what is known of each of the other members; `None` where nobody is.
+///
+/// Where most are ahead, and one of them by more than the others, it may be the one that is wrong.
 pub fn ahead(own: Horizon, others: impl IntoIterator<Item = Option<Horizon>>) -> Option<Ahead> {
-    let (mut all, mut further, mut latest) = (0_usize, 0_usize, own);
-    for other in others {
-        all += 1;
-        let Some(other) = other.filter(|other| other.until > own.until) else { continue };
-        further += 1;
-        latest = if other.until > latest.until { other } else { latest };
-    }
-    (further > 0).then_some(Ahead { horizon: latest, is_of_most: further * 2 > all })
+    let mut others: Vec<Horizon> = others.into_iter().map(Option::unwrap_or_default).collect();
+    others.sort_by_key(|other| Reverse(other.until));
+    let is_ahead = |other: &&Horizon| other.until > own.until;
+    let of_most = others.get(others.len() / 2).filter(is_ahead);
+    let horizon = of_most.or_else(|| others.first().filter(is_ahead));
+    horizon.map(|horizon| Ahead { horizon: *horizon, is_of_most: of_most.is_some() })
 }
 
 /// How many facts of an artifact are forgotten as of `until`, by its tombstone from up to then. They are given by effective
@@ -401,7 +403,13 @@ mod laws {
         assert_eq!(ahead_of_5(&[Some(6)]), Some((6, true)));
         assert_eq!(ahead_of_5(&[Some(6), Some(5)]), Some((6, false)), "one of two is not most");
         assert_eq!(ahead_of_5(&[Some(6), None]), Some((6, false)), "who has not said is not ahead");
-        assert_eq!(ahead_of_5(&[Some(7), Some(6), Some(8), None]), Some((8, true)));
+        assert_eq!(ahead_of_5(&[Some(7), Some(6), Some(8), None]), Some((6, true)), "three of four have come to it");
+        assert_eq!(
+            ahead_of_5(&[Some(9), Some(7), Some(7)]),
+            Some((7, true)),
+            "one is further than the others by itself"
+        );
+        assert_eq!(ahead_of_5(&[Some(9), Some(7), Some(5), None]), Some((9, false)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use plimsoll_domain::projection::{Body, Fact, Transition};
 use plimsoll_domain::timestamp::Timestamp;
 use plimsoll_wire::record::v1::StoredFact;
+use tokio::sync::watch;
 
 use super::*;
 use crate::forgetting::{ForgetError, Ways};
@@ -332,6 +333,20 @@ async fn whatever_comes_later_is_stamped_later() {
     store.close();
 }
 
+/// Nor may it after a restart, though nothing was stamped since.
+#[tokio::test]
+async fn whatever_comes_after_a_restart_is_stamped_later() {
+    let engine = Memory::new();
+    let fresh = Fixture::on(Arc::new(engine.clone()));
+    fresh.pass(3);
+    let until = UnixNanos::new(START + 3 * SECOND);
+    fresh.projections.reach(Horizon { until, ..Horizon::default() }, ANY).await.unwrap();
+    fresh.close();
+    let fresh = Fixture::on(Arc::new(engine));
+    assert!(fresh.accept(draft("a", "t-1", "new")).await.token.stamp.time > until);
+    fresh.close();
+}
+
 /// Only who was left out can bring such a fact. A store that has it cannot say it forgets the same as the others.
 #[tokio::test]
 async fn an_older_fact_that_was_not_counted_makes_a_promise_void() {
@@ -377,12 +392,62 @@ async fn an_older_fact_that_was_not_counted_makes_a_promise_void() {
     store.close();
 }
 
+/// Nor by a restart.
+#[tokio::test]
+async fn a_promise_binds_after_a_restart_for_as_long_as_somebody_may_decide_by_it() {
+    let engine = Memory::new();
+    let store = Fixture::on(Arc::new(engine.clone()));
+    store.accept(draft("a", "t-1", "old")).await;
+    store.retire("a").await;
+    store.pass(1);
+    let until = store.moment();
+    let horizon = store.projections.promise(until, Duration::from_secs(5)).await.unwrap().horizon;
+    store.close();
+    let store = Fixture::on(Arc::new(engine.clone()));
+    store.pass(5);
+    assert_eq!(store.projections.bound_until().unwrap(), UnixNanos::new(START + 6 * SECOND));
+    let absorb = |id| store.projections.absorb(Horizon::default(), vec![fact_at(id, START)]);
+    let outcomes = absorb("older").await.unwrap();
+    assert!(matches!(outcomes[..], [Err(WriteError::OtherHorizon)]), "{outcomes:?}");
+    store.pass(1);
+    let refused = store.projections.decide(horizon).await;
+    assert!(matches!(refused, Err(ForgetError::Unpromised(_))), "others are not bound any more: {refused:?}");
+    absorb("older").await.unwrap().remove(0).unwrap();
+    let horizon = store.projections.promise(until, Duration::from_secs(5)).await.unwrap().horizon;
+    store.projections.decide(horizon).await.unwrap();
+    assert_eq!((store.projections.horizon(), store.facts_here()), (None, 3));
+    store.projections.go_on_forgetting().await.unwrap();
+    assert_eq!(store.projections.horizon(), Some(horizon));
+    store.close();
+}
+
 #[tokio::test]
 async fn nothing_is_promised_while_another_promise_is_made() {
-    let store = Fixture::memory();
+    let slow = || thread::sleep(Duration::from_millis(20));
+    let engine = Hooked { disk: Memory::new(), on_read: Box::new(|| Ok(())), on_sync: Box::new(slow) };
+    let store = Fixture::on(Arc::new(engine));
     let (until, none) = (store.moment(), Duration::ZERO);
     let (one, other) = tokio::join!(store.projections.promise(until, none), store.projections.promise(until, none));
     assert!(one.is_ok() && matches!(other, Err(ForgetError::Busy)), "{other:?}");
+    store.close();
+}
+
+/// Whoever waits for another horizon is not woken by one that it could have seen, nor by a step that leads to none.
+#[tokio::test]
+async fn a_horizon_is_told_once() {
+    let store = Fixture::memory();
+    store.accept(draft("a", "t-1", "old")).await;
+    store.retire("a").await;
+    store.pass(1);
+    let is_pending = async |mut watch: watch::Receiver<Option<Horizon>>| {
+        tokio::time::timeout(Duration::from_millis(50), watch.changed()).await.is_err()
+    };
+    let early = store.projections.watch_horizon();
+    let horizon = store.projections.promise(store.moment(), Duration::ZERO).await.unwrap().horizon;
+    assert!(is_pending(early).await && is_pending(store.projections.watch_horizon()).await);
+    let waiting = store.projections.watch_horizon();
+    store.projections.forget(horizon).await.unwrap();
+    assert!(!is_pending(waiting).await && is_pending(store.projections.watch_horizon()).await);
     store.close();
 }
 

@@ -166,7 +166,7 @@ async fn a_log_that_cannot_be_read_is_counted_later() {
     let mut batch = Batch::default();
     batch.remove(Table::Meta, layout::LEAVES.to_vec());
     engine.disk.commit(batch).unwrap();
-    let reads_of_opening = 7;
+    let reads_of_opening = 8;
     countdown.store(reads_of_opening + 1, Ordering::SeqCst);
     let store = Fixture::on(engine);
     while countdown.load(Ordering::SeqCst) > 0 {
