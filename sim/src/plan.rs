@@ -15,7 +15,7 @@ pub struct Plan {
     pub scenario: Arc<Scenario>,
     /// What goes wrong, in order of time: the schedule, and what was drawn for the swarm.
     pub faults: Vec<Event>,
-    /// Transition ids that are drawn as ever, and not posted: what a failing run was shrunk by.
+    /// Transition ids that are drawn as ever, and not posted: those of the scenario, and what a failing run was shrunk by.
     pub unposted: BTreeSet<String>,
 }
 
@@ -28,6 +28,6 @@ impl Plan {
             faults.append(&mut draw(seed, swarm, scenario));
         }
         faults.sort_by_key(|event| event.at);
-        Self { seed, scenario: Arc::clone(scenario), faults, unposted: BTreeSet::new() }
+        Self { seed, scenario: Arc::clone(scenario), faults, unposted: scenario.unposted.clone() }
     }
 }

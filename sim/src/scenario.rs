@@ -6,7 +6,7 @@ pub mod problem;
 pub mod quantity;
 pub mod ready;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::faults::{Event, Swarm};
@@ -28,6 +28,8 @@ pub struct Scenario {
     pub settings: Settings,
     /// What clients do.
     pub workload: Workload,
+    /// Ids of transitions that clients leave out: they draw them as ever, and do not post them. At most 100,000.
+    pub unposted: BTreeSet<String>,
     /// What goes wrong at a time that was chosen, in order of time.
     pub schedule: Vec<Event>,
     /// What goes wrong by chance.
@@ -208,6 +210,7 @@ impl Scenario {
                 disk: DiskKind::Memory,
             },
             workload: Workload::default(),
+            unposted: BTreeSet::new(),
             schedule: Vec::new(),
             swarm: Some(Swarm::default()),
             assertions: Vec::new(),

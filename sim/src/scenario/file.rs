@@ -14,6 +14,7 @@ mod swarm;
 mod tests;
 mod write;
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -35,6 +36,12 @@ const FAULTS_MAX: usize = 20_000;
 
 /// So many assertions a file may have.
 const ASSERTIONS_MAX: usize = 100;
+
+/// So many transitions a file may leave out.
+const UNPOSTED_MAX: usize = 100_000;
+
+/// So long an id of a transition may be.
+const ID_BYTES_MAX: usize = 64;
 
 const NODES: RangeInclusive<u32> = 2..=100;
 
@@ -74,7 +81,7 @@ fn scenario(mut top: Reader<'_>) -> Scenario {
     let places = Places::of(&regions);
     let links = links::read(&mut top, &places);
     let settings = top.table("node").map_or_else(Settings::none, node::read);
-    let workload = workload(&mut top);
+    let (workload, unposted) = workload(&mut top);
     let faults = top.tables("fault", FAULTS_MAX);
     let context = fault::Context { places: &places, links: &links, lasting };
     let schedule = schedule::read(faults, &context);
@@ -82,7 +89,7 @@ fn scenario(mut top: Reader<'_>) -> Scenario {
     let asserted = top.item("assert");
     let assertions = asserted.map(|asserted| asserted_of(&asserted, &places, calm)).unwrap_or_default();
     top.finish();
-    Scenario { name, lasting, calm, regions, links, settings, workload, schedule, swarm, assertions }
+    Scenario { name, lasting, calm, regions, links, settings, workload, unposted, schedule, swarm, assertions }
 }
 
 fn name(top: &mut Reader<'_>) -> String {
@@ -142,9 +149,10 @@ fn region_name(item: &Item<'_>, regions: &[Region]) -> Option<String> {
     None
 }
 
-fn workload(top: &mut Reader<'_>) -> Workload {
+/// What clients do, and what they leave out of it.
+fn workload(top: &mut Reader<'_>) -> (Workload, BTreeSet<String>) {
     let mut workload = Workload::default();
-    let Some(mut table) = top.table("workload") else { return workload };
+    let Some(mut table) = top.table("workload") else { return (workload, BTreeSet::new()) };
     let count = |item: Item<'_>, bounds| item.whole(bounds).and_then(|count| u32::try_from(count).ok());
     if let Some(artifacts) = table.item("artifacts").and_then(|item| count(item, 1..=100_000)) {
         workload.artifacts = artifacts;
@@ -163,8 +171,29 @@ fn workload(top: &mut Reader<'_>) -> Workload {
     if workload.resolves + workload.retires > 1.0 {
         table.wrong("`resolves` and `retires` are parts of all posts: together they must be at most 1");
     }
+    let unposted = table.item("without").map(|item| ids(&item)).unwrap_or_default();
     table.finish();
-    workload
+    (workload, unposted)
+}
+
+fn ids(list: &Item<'_>) -> BTreeSet<String> {
+    let items = list.list().unwrap_or_default();
+    if items.len() > UNPOSTED_MAX {
+        list.wrong(format!("must be at most {UNPOSTED_MAX}, and is {}", items.len()));
+        return BTreeSet::new();
+    }
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let read = |item: &Item<'_>| {
+        let id = item.text()?;
+        if (1..=ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_letter) {
+            return Some(id.to_owned());
+        }
+        item.wrong(format!(
+            "must be the id of a transition, as `e1-3`: 1 to {ID_BYTES_MAX} of a-z, 0-9 and the hyphen"
+        ));
+        None
+    };
+    items.iter().filter_map(read).collect()
 }
 
 fn asserted_of(asserted: &Item<'_>, places: &Places, calm: Duration) -> Vec<super::Assertion> {

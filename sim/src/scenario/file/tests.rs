@@ -220,6 +220,8 @@ fn what_contradicts_itself_is_refused() {
     refused("[[region]]\nname = \"n7\"", "must not be called as hosts are");
     refused("[[region]]\nname = \"eu\"", "there is another region of this name");
     refused("[workload]\nresolves = 0.7\nretires = 0.6", "together they must be at most 1");
+    refused("[workload]\nwithout = [\"e1-1\", \"e1 2\"]", "8:20: workload.without: must be the id of a transition");
+    refused("[workload]\nwithout = \"e1-1\"", "must be a list, and is a text");
     refused("[swarm]\nkinds = [\"cut\"]\nwithout = [\"crash\"]", "only one of them can be said");
     refused("[swarm]\nassert = [\"no_lost_acks\"]", "swarm.assert: stands at the top of the file");
 }
@@ -243,6 +245,8 @@ fn nothing_is_written_out_without_end() {
     );
     assert!(read("x", &text).unwrap_err().to_string().contains("more than 100000 events"));
     assert!(read("x", &" ".repeat(FILE_BYTES_MAX + 1)).is_err());
+    let ids = "\"e1-1\",".repeat(UNPOSTED_MAX + 1);
+    assert!(of(&format!("[workload]\nwithout = [{ids}]")).unwrap_err().contains("must be at most 100000"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A scenario as a file, with all that goes wrong written out: what was drawn for a seed can so be looked at, and changed.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub fn write(scenario: &Scenario, faults: &[Event]) -> String {
 }
 
 fn push(text: &mut String, scenario: &Scenario, faults: &[Event]) -> std::fmt::Result {
-    let Scenario { name, lasting, calm, regions, links, settings, workload, assertions, .. } = scenario;
+    let Scenario { name, lasting, calm, regions, links, settings, workload, unposted, assertions, .. } = scenario;
     writeln!(text, "name = \"{name}\"\nlasting = \"{}\"\ncalm = \"{}\"", shown(*lasting), shown(*calm))?;
     if !assertions.is_empty() {
         writeln!(text, "assert = [")?;
@@ -42,6 +43,7 @@ fn push(text: &mut String, scenario: &Scenario, faults: &[Event]) -> std::fmt::R
     writeln!(text, "\n[node]\ndisk = \"{disk}\"")?;
     settings.product.iter().try_for_each(|(key, value)| writeln!(text, "{key} = {}", Value::from(value.as_str())))?;
     push_workload(text, workload)?;
+    push_unposted(text, unposted)?;
     faults.iter().filter(|event| event.at <= *lasting).try_for_each(|event| push_fault(text, event))
 }
 
@@ -72,6 +74,28 @@ fn push_workload(text: &mut String, workload: &Workload) -> std::fmt::Result {
     writeln!(text, "\n[workload]\nartifacts = {artifacts}\nposts = {posts:?}\nresolves = {resolves:?}")?;
     writeln!(text, "retires = {retires:?}\ndoubled = {doubled:?}\nreads = {reads:?}")?;
     writeln!(text, "watches = {watches:?}\nimports = {imports}")
+}
+
+/// Lines of ids are filled up to so many columns.
+const COLUMNS: usize = 100;
+
+fn push_unposted(text: &mut String, unposted: &BTreeSet<String>) -> std::fmt::Result {
+    if unposted.is_empty() {
+        return Ok(());
+    }
+    write!(text, "without = [")?;
+    let mut left = 0;
+    for id in unposted {
+        // Quotes, comma, and a blank.
+        let taken = id.len() + 4;
+        if left < taken {
+            write!(text, "\n   ")?;
+            left = COLUMNS;
+        }
+        write!(text, " \"{id}\",")?;
+        left -= taken;
+    }
+    writeln!(text, "\n]")
 }
 
 fn push_fault(text: &mut String, event: &Event) -> std::fmt::Result {
@@ -144,6 +168,17 @@ mod tests {
             let scenario = read(ready.name, ready.text).unwrap();
             let expected = Scenario { swarm: None, ..scenario.clone() };
             assert_eq!(again(&scenario, &scenario.schedule), expected);
+        }
+    }
+
+    #[test]
+    fn what_clients_leave_out_is_written_too() {
+        let mut scenario = Scenario { swarm: None, ..Scenario::standard(3, Duration::from_secs(20)) };
+        for unposted in [1, 2, 500] {
+            scenario.unposted = (0..unposted).map(|at| format!("i{}-{at}-3", at % 7)).collect();
+            let read = again(&scenario, &[]);
+            assert_eq!(read, scenario);
+            assert_eq!(Plan::drawn(1, &Arc::new(read)).unposted, scenario.unposted);
         }
     }
 
