@@ -35,6 +35,8 @@ pub struct Judged {
     pub assertion: Assertion,
     /// Whether it is so.
     pub holds: bool,
+    /// Whether there was anything to measure. Where there was not, it does not hold.
+    pub is_measured: bool,
     /// What was measured, as a sentence without its subject: `is 3.2s, of 120 measured`.
     pub measured: String,
 }
@@ -185,20 +187,22 @@ pub fn check(line: &str, assertion: &Assertion, regions: &[&str], calm: Duration
 pub fn judge(scenario: &Scenario, verdict: &Verdict) -> Vec<Judged> {
     let judged = |assertion: &Assertion| {
         let (holds, measured) = measured(assertion, scenario, verdict);
-        Judged { assertion: assertion.clone(), holds, measured }
+        let (holds, is_measured) = (holds == Some(true), holds.is_some());
+        Judged { assertion: assertion.clone(), holds, is_measured, measured }
     };
     scenario.assertions.iter().map(judged).collect()
 }
 
-fn measured(assertion: &Assertion, scenario: &Scenario, verdict: &Verdict) -> (bool, String) {
+/// Whether an assertion holds, if there is anything to measure, and what was measured.
+fn measured(assertion: &Assertion, scenario: &Scenario, verdict: &Verdict) -> (Option<bool>, String) {
     match assertion {
         Assertion::Converges { within } => match verdict.converged {
-            Some(took) => (took <= *within, format!("took {}", shown(took))),
-            None => (false, format!("did not within the calm of {}", shown(scenario.calm))),
+            Some(took) => (Some(took <= *within), format!("took {}", shown(took))),
+            None => (Some(false), format!("did not within the calm of {}", shown(scenario.calm))),
         },
         Assertion::NoLostAcks => match verdict.lost.as_slice() {
-            [] => (true, "none is lost".to_owned()),
-            lost => (false, lost_of(lost)),
+            [] => (Some(true), "none is lost".to_owned()),
+            lost => (Some(false), lost_of(lost)),
         },
         Assertion::Percentile { measure, percentile, below, region } => {
             let is_asked = |key: &(Measure, String)| key.0 == *measure && region.as_ref().is_none_or(|of| key.1 == *of);
@@ -206,8 +210,8 @@ fn measured(assertion: &Assertion, scenario: &Scenario, verdict: &Verdict) -> (b
             let mut samples: Vec<Duration> = samples.flat_map(|(_, samples)| samples.iter().copied()).collect();
             samples.sort_unstable();
             match ranked(&samples, *percentile) {
-                Some(at) => (at < *below, format!("is {}, of {} measured", shown(at), samples.len())),
-                None => (false, "nothing was measured".to_owned()),
+                Some(at) => (Some(at < *below), format!("is {}, of {} measured", shown(at), samples.len())),
+                None => (None, "nothing was measured".to_owned()),
             }
         }
         Assertion::Acknowledged { at_least, region } => {
@@ -220,12 +224,12 @@ fn measured(assertion: &Assertion, scenario: &Scenario, verdict: &Verdict) -> (b
     }
 }
 
-fn acknowledged(Posts { posted, acknowledged }: Posts, at_least: f64) -> (bool, String) {
+fn acknowledged(Posts { posted, acknowledged }: Posts, at_least: f64) -> (Option<bool>, String) {
     if posted == 0 {
-        return (false, "nothing was posted".to_owned());
+        return (None, "nothing was posted".to_owned());
     }
     let part = acknowledged as f64 / posted as f64;
-    (part >= at_least, format!("{acknowledged} of {posted} are, {}", percent(part)))
+    (Some(part >= at_least), format!("{acknowledged} of {posted} are, {}", percent(part)))
 }
 
 /// So many lost transitions are named.

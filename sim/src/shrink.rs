@@ -1,27 +1,32 @@
 //! The smallest run that still breaks what a failing one broke.
 //!
 //! Delta debugging (Zeller and Hildebrandt, *Simplifying and Isolating Failure-Inducing Input*, 2002): halves of what a run
-//! is made of are taken away, then quarters, and so on, as long as the promise stays broken. First faults; then the time
+//! is made of are taken away, then quarters, and so on, as long as the same stays wrong: a promise that is broken, or an
+//! assertion that does not hold by what was measured. First faults; then the time
 //! it lasts, and what clients do that matters for nothing; then posts; and all again, until nothing more goes. A fault and
 //! what mends it are taken as two: the world mends all at the end by itself. Nothing is drawn: one failing plan shrinks one way.
 
 mod ddmin;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
 
+use crate::assertions;
 use crate::faults::Event;
 use crate::plan::Plan;
-use crate::scenario::{Scenario, Workload};
+use crate::scenario::{Assertion, Scenario, Workload};
 use crate::verdict::Verdict;
 
 /// What to shrink to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Goal {
-    /// The promise that has to stay broken; `None` for the first that the plan breaks. Others may be broken too.
+    /// The promise that has to stay broken; `None` for the first that the plan breaks, and where it breaks none, the first
+    /// assertion that does not hold. Others may be broken too.
     pub promise: Option<String>,
     /// At most so many runs, the first one included: at least 1.
     pub runs_max: u32,
@@ -33,8 +38,36 @@ impl Default for Goal {
     }
 }
 
+/// What is wrong with a run, and has to stay so.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wrong {
+    /// A promise is broken.
+    Promise(&'static str),
+    /// An assertion does not hold, by what was measured: that nothing was is no smaller way to fail.
+    Assertion(Assertion),
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Promise(promise) => write!(formatter, "promise {promise}"),
+            Self::Assertion(assertion) => write!(formatter, "assertion {assertion}"),
+        }
+    }
+}
+
+impl Wrong {
+    /// What is wrong with a run: its broken promises, then its assertions.
+    fn of(scenario: &Scenario, verdict: &Verdict) -> Vec<Self> {
+        let judged = assertions::judge(scenario, verdict).into_iter();
+        let failed = judged.filter(|judged| judged.is_measured && !judged.holds);
+        let promises = verdict.broken.iter().map(|broken| Self::Promise(broken.promise));
+        promises.chain(failed.map(|judged| Self::Assertion(judged.assertion))).collect()
+    }
+}
+
 /// How far it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Runs up to now.
     pub runs: u32,
@@ -49,25 +82,37 @@ pub struct Progress {
 /// What came of it.
 #[derive(Debug, Clone)]
 pub struct Shrunk {
-    /// The smallest plan that was found. Its faults are some of the original's, in their order; what it posts is named in
-    /// `verdict.ids`.
+    /// The smallest plan that was found. Its faults are some of the original's, in their order.
     pub plan: Plan,
-    /// What came of its run. It breaks the promise.
+    /// What came of its run.
     pub verdict: Verdict,
-    /// The promise.
-    pub promise: &'static str,
+    /// What is wrong with it, as with the original.
+    pub wrong: Wrong,
     /// How many runs it took.
     pub runs: u32,
-    /// Whether the promise is kept as soon as any single fault, or any single post, is taken away too. `false` where the
+    /// Whether nothing is wrong any more as soon as any single fault, or any single post, is taken away too. `false` where the
     /// runs did not suffice to know.
     pub is_minimal: bool,
 }
 
-/// Finds the smallest plan that breaks the same promise. `run` is asked for one plan at a time, and has to come to the same
-/// each time; a plan that cannot be run is taken for one that keeps the promise. `progress` is told of each run.
+impl Shrunk {
+    /// What clients post in its run.
+    #[must_use]
+    pub fn posts(&self) -> BTreeSet<String> {
+        posts_of(&self.plan, &self.verdict)
+    }
+}
+
+/// Of what was posted what is not left out. What the judge itself posts is posted all the same.
+fn posts_of(plan: &Plan, verdict: &Verdict) -> BTreeSet<String> {
+    verdict.ids.iter().filter(|id| !plan.unposted.contains(*id)).cloned().collect()
+}
+
+/// Finds the smallest plan with which the same is wrong. `run` is asked for one plan at a time, and has to come to the same
+/// each time; a plan that cannot be run is taken for one with which nothing is wrong. `progress` is told of each run.
 ///
 /// # Errors
-/// The plan as it is could not be run, or does not break the promise.
+/// The plan as it is could not be run, or nothing is wrong with it.
 pub fn shrink(
     plan: &Plan,
     goal: &Goal,
@@ -75,13 +120,16 @@ pub fn shrink(
     mut progress: impl FnMut(Progress),
 ) -> anyhow::Result<Shrunk> {
     let verdict = run(plan).context("the plan that is to be shrunk cannot be run")?;
-    let is_meant = |promise: &str| goal.promise.as_ref().is_none_or(|meant| meant == promise);
-    let Some(broken) = verdict.broken.iter().find(|broken| is_meant(broken.promise)) else {
-        bail!("the run does not break {}", goal.promise.as_deref().unwrap_or("any promise"));
+    let is_meant = |wrong: &Wrong| match (&goal.promise, wrong) {
+        (None, _) => true,
+        (Some(meant), Wrong::Promise(promise)) => meant == promise,
+        (Some(_), Wrong::Assertion(_)) => false,
     };
-    let promise = broken.promise;
+    let Some(wrong) = Wrong::of(&plan.scenario, &verdict).into_iter().find(is_meant) else {
+        bail!("the run does not break {}", goal.promise.as_deref().unwrap_or("any promise or assertion"));
+    };
     let search = Search {
-        promise,
+        wrong,
         runs_left: goal.runs_max.saturating_sub(1),
         runs: 1,
         known: BTreeSet::new(),
@@ -104,10 +152,10 @@ fn key_of(plan: &Plan) -> Key {
 }
 
 struct Search<'a> {
-    promise: &'static str,
+    wrong: Wrong,
     runs_left: u32,
     runs: u32,
-    /// Plans that were run and kept the promise.
+    /// Plans that were run, and with which this was not wrong.
     known: BTreeSet<Key>,
     best: (Plan, Verdict),
     run: &'a mut dyn FnMut(&Plan) -> anyhow::Result<Verdict>,
@@ -118,7 +166,7 @@ impl Search<'_> {
     fn finish(mut self) -> Shrunk {
         let is_minimal = self.until_nothing_goes().is_ok();
         let (plan, verdict) = self.best;
-        Shrunk { plan, verdict, promise: self.promise, runs: self.runs, is_minimal }
+        Shrunk { plan, verdict, wrong: self.wrong, runs: self.runs, is_minimal }
     }
 
     fn until_nothing_goes(&mut self) -> Result<(), OutOfRuns> {
@@ -149,17 +197,21 @@ impl Search<'_> {
     /// done again until nothing is posted but what was kept.
     fn fewer_posts(&mut self) -> Result<(), OutOfRuns> {
         loop {
-            let all: BTreeSet<String> = self.best.1.ids.iter().cloned().collect();
+            let all = self.posts();
             let before = self.best.0.unposted.clone();
             let kept = ddmin::minimized(all.iter().cloned().collect(), |kept: &[String]| {
                 let kept: BTreeSet<String> = kept.iter().cloned().collect();
                 let unposted = before.iter().chain(all.difference(&kept)).cloned().collect();
                 self.breaks(Plan { unposted, ..self.best.0.clone() })
             })?;
-            if self.best.1.ids.iter().all(|id| kept.contains(id)) || self.best.0.unposted == before {
+            if self.posts().iter().all(|id| kept.contains(id)) || self.best.0.unposted == before {
                 return Ok(());
             }
         }
+    }
+
+    fn posts(&self) -> BTreeSet<String> {
+        posts_of(&self.best.0, &self.best.1)
     }
 
     /// In whole seconds, at least one. All faults that are left still begin within the time.
@@ -203,7 +255,7 @@ impl Search<'_> {
         self.breaks(Plan { scenario: Arc::new(scenario), ..self.best.0.clone() })
     }
 
-    /// Whether a plan breaks the promise; it is the best one then.
+    /// Whether the same is wrong with a plan; it is the best one then.
     fn breaks(&mut self, plan: Plan) -> Result<bool, OutOfRuns> {
         let key = key_of(&plan);
         if key == key_of(&self.best.0) {
@@ -214,17 +266,15 @@ impl Search<'_> {
         }
         self.runs_left = self.runs_left.checked_sub(1).ok_or(OutOfRuns)?;
         self.runs += 1;
-        let verdict = (self.run)(&plan).ok().filter(|verdict| {
-            let mut promises = verdict.broken.iter().map(|broken| broken.promise);
-            promises.any(|promise| promise == self.promise)
-        });
+        let ran = (self.run)(&plan).ok();
+        let verdict = ran.filter(|verdict| Wrong::of(&plan.scenario, verdict).contains(&self.wrong));
         let does_break = verdict.is_some();
         match verdict {
             Some(verdict) => self.best = (plan, verdict),
             None => drop(self.known.insert(key)),
         }
         let (plan, verdict) = &self.best;
-        let (faults, posts, lasting) = (plan.faults.len(), verdict.ids.len(), plan.scenario.lasting);
+        let (faults, posts, lasting) = (plan.faults.len(), posts_of(plan, verdict).len(), plan.scenario.lasting);
         (self.progress)(Progress { runs: self.runs, faults, posts, lasting });
         Ok(does_break)
     }

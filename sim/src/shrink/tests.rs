@@ -1,7 +1,10 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::faults::Fault;
+use crate::scenario::Measure;
 use crate::verdict::Broken;
 
 /// What breaks a promise in a world that is not run: all of these faults, by the host that crashes, and all of these posts, in
@@ -152,4 +155,36 @@ fn a_plan_that_breaks_nothing_is_refused() {
     let cause = Cause { hosts: [0].into(), posts: BTreeSet::new(), seconds: 1 };
     let other = Goal { promise: Some("once".into()), ..Goal::default() };
     assert!(shrink(&plan_of(3), &other, |plan| Ok(cause.verdict(plan)), |_| {}).is_err());
+}
+
+/// Of a run whose third post was slow: without it nothing is slow, and without any nothing was measured.
+#[test]
+fn an_assertion_fails_by_what_was_measured() {
+    let mut plan = plan_of(4);
+    let line = "post_latency p100 below 1s";
+    Arc::make_mut(&mut plan.scenario).assertions = vec![assertions::parse(line).unwrap()];
+    let run = |plan: &Plan| {
+        let ids = posted(plan);
+        let took = |id: &String| Duration::from_secs(if *id == post(2) { 2 } else { 0 });
+        let key = (Measure::PostLatency, "eu".to_owned());
+        let samples = BTreeMap::from([(key, ids.iter().map(took).collect())]);
+        Ok(Verdict { ids, samples, ..Verdict::default() })
+    };
+    let shrunk = shrink(&plan, &Goal { promise: None, runs_max: 500 }, run, |_| {}).unwrap();
+    assert_eq!((shrunk.wrong.to_string(), shrunk.plan.faults.len()), (format!("assertion {line}"), 0));
+    assert_eq!(shrunk.posts(), [post(2)].into());
+    assert!(shrunk.is_minimal);
+}
+
+/// The judge posts whatever is left out.
+#[test]
+fn what_is_posted_all_the_same_is_not_counted() {
+    let cause = Cause { hosts: [3].into(), posts: [post(4)].into(), seconds: 7 };
+    let run = |plan: &Plan| {
+        let mut verdict = cause.verdict(plan);
+        verdict.ids.push("j-1".to_owned());
+        Ok(verdict)
+    };
+    let shrunk = shrink(&plan_of(4), &keep(500), run, |_| {}).unwrap();
+    assert_eq!((shrunk.posts(), shrunk.is_minimal), ([post(4)].into(), true));
 }
