@@ -8,7 +8,7 @@
 //! | `host`, of the world | `name`, `address`, `region` | the region of a [`Host`] |
 //! | turmoil's `Send`, `Delivered`, `Drop`, `Hold` | `src`, `dst`, `protocol` | a [`Message`] |
 //! | `fault`, of the world | `fault` | a [`Happening`] |
-//! | any other of this crate, at info or above | `id`, `node`, `outcome`, `transition`, `artifact`, and more | a [`Word`] |
+//! | any other of this crate, at info or above | `id`, `node` or `host`, `outcome`, `transition`, `artifact`, and more | a [`Word`] |
 //! | any of another crate of the product, at info or above | all | a [`Line`] |
 //!
 //! A host's events are within turmoil's span `node`. All is bounded: where there is more of a kind than its bound, the

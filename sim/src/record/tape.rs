@@ -186,7 +186,8 @@ impl Tape {
         let text_of = |name: &str| fields.get(name).map(ToOwned::to_owned);
         let artifact = text_of("artifact").or_else(|| of_transition("artifact_id")).or_else(|| artifact_in(&fields));
         let id = text_of("id").or_else(|| of_transition("transition_id"));
-        let node = text_of("node").map(|node| if node.starts_with('n') { node } else { format!("n{node}") });
+        let node = text_of("node").or_else(|| text_of("host"));
+        let node = node.map(|node| if node.starts_with('n') { node } else { format!("n{node}") });
         let word = Word {
             at: now(),
             host: host.map(|host| self.host(&host)),

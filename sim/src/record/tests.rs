@@ -94,6 +94,7 @@ fn clients_nodes_and_faults_are_heard_and_ids_are_found_in_messages() {
         });
         tracing::info!(fault = %"cut n1 n2", "fault");
         tracing::info!(id = "e1-1", node = 2_u8, outcome = "Stands", "was told");
+        tracing::info!(host = 1_u8, status = 204_u16, "was let leave");
         tracing::debug!(id = "e1-1", "not heard");
     });
     let named = |ids: &[IdIndex]| ids.iter().map(|id| recording.ids[*id].clone()).collect::<Vec<_>>();
@@ -102,10 +103,11 @@ fn clients_nodes_and_faults_are_heard_and_ids_are_found_in_messages() {
     assert_eq!((recording.lines[0].host, recording.lines[0].weight), (Some(0), Weight::Warning));
     assert_eq!(recording.lines[0].text, "node::writer: slow id=e1-1");
     assert_eq!(recording.faults[0].text, "cut n1 n2");
-    let [posts, told] = &recording.words[..] else { panic!("{:?}", recording.words) };
+    let [posts, told, leave] = &recording.words[..] else { panic!("{:?}", recording.words) };
     assert_eq!((posts.name.as_str(), posts.artifact), ("posts", Some(1)));
     assert_eq!(posts.host.map(|host| recording.hosts[host].name.as_str()), Some("emitter1"));
     assert_eq!((told.node, told.outcome.as_deref()), (Some(1), Some("Stands")));
+    assert_eq!((leave.node, leave.name.as_str()), (Some(0), "was let leave"));
 }
 
 #[test]

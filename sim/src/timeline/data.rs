@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Caption, spans};
+use crate::assertions;
 use crate::plan::Plan;
 use crate::record::{Fate, HostIndex, IdIndex, Message, Recording, Weight};
 use crate::verdict::{Broken, Verdict};
@@ -23,7 +24,7 @@ pub(super) fn of(caption: &Caption, plan: &Plan, verdict: &Verdict, recording: &
         "spans": faults(plan, verdict, recording),
         "words": words(recording),
         "lines": lines(recording),
-        "broken": broken(verdict, recording),
+        "broken": broken(plan, verdict, recording),
         "leftOut": {
             "messages": recording.left_out.messages,
             "faults": recording.left_out.faults,
@@ -73,15 +74,19 @@ fn of_caption(caption: &Caption, plan: &Plan, verdict: &Verdict) -> Value {
     })
 }
 
-/// The region of a node is known from the plan, that of a client only if the world said it.
+/// Where a host is, is known from the plan: nodes by their numbers, clients by the region they are named after.
 fn hosts(plan: &Plan, recording: &Recording) -> Value {
     let regions = plan.scenario.region_of_each();
     let of_node = |name: &str| {
         let number: usize = name.strip_prefix('n')?.parse().ok()?;
         regions.get(number.checked_sub(1)?)
     };
+    let of_clients = |name: &str| {
+        let region = name.strip_prefix("clients-")?;
+        regions.iter().find(|other| *other == region)
+    };
     let host = |host: &crate::record::Host| {
-        let region = host.region.as_ref().or_else(|| of_node(&host.name));
+        let region = host.region.as_ref().or_else(|| of_node(&host.name)).or_else(|| of_clients(&host.name));
         json!({"name": host.name, "region": region, "isNode": of_node(&host.name).is_some()})
     };
     recording.hosts.iter().map(host).collect()
@@ -128,15 +133,17 @@ fn lines(recording: &Recording) -> Value {
     recording.lines.iter().map(line).collect()
 }
 
-/// With the ids and the hosts that a broken promise names.
-fn broken(verdict: &Verdict, recording: &Recording) -> Value {
-    let of = |Broken { promise, what }: &Broken| {
+/// Promises that were broken, with the ids and the hosts they name, and assertions that do not hold.
+fn broken(plan: &Plan, verdict: &Verdict, recording: &Recording) -> Value {
+    let of = |promise: &str, what: &str| {
         let words: Vec<&str> = crate::record::words_of(what).collect();
         let ids: Vec<IdIndex> = places(&words, recording.ids.iter());
         let hosts: Vec<HostIndex> = places(&words, recording.hosts.iter().map(|host| &host.name));
         json!({"promise": promise, "what": what, "ids": ids, "hosts": hosts})
     };
-    verdict.broken.iter().map(of).collect()
+    let promises = verdict.broken.iter().map(|Broken { promise, what }| of(promise, what));
+    let judged = assertions::judge(&plan.scenario, verdict).into_iter().filter(|judged| !judged.holds);
+    promises.chain(judged.map(|judged| of("assertion", &judged.to_string()))).collect()
 }
 
 fn places<'a>(words: &[&str], all: impl Iterator<Item = &'a String>) -> Vec<usize> {

@@ -3,17 +3,20 @@
 
 /** Kinds that can be shown or not, in the order of the legend: a word for all and for one, and whether they are shown at first. */
 const KINDS = {
-  broken: ["broken promises", "broken promise", true],
+  broken: ["broken promises and assertions", "broken", true],
   fault: ["faults", "fault", true],
   troubled: ["messages lost, held or open", "message", true],
   peer: ["messages between nodes", "message", true],
   client: ["messages of clients", "message", true],
   control: ["SYN, FIN and RST", "message", false],
   request: ["posts, and what came of them", "post", true],
-  word: ["what else clients say", "client", true],
+  word: ["what else clients and the world say", "said", true],
   warning: ["warnings and errors", "warning or error", true],
   info: ["other log lines", "log line", true],
 };
+
+/** Rows of a lane in which requests are, one below the other. */
+const ROWS = 4;
 
 /** What came of a request, by what the client was told; anything that is not known is unsure. */
 function outcomeOf(text) {
@@ -82,10 +85,24 @@ class Run {
         request.told.push({ at, node, outcome });
         if (request.outcome !== "good") request.outcome = outcomeOf(outcome);
       } else {
-        moments.push(this.moment("word", at, at, node === null ? hosts : [...hosts, node], text, ids));
+        moments.push(this.moment("word", at, at, node === null || hosts.includes(node) ? hosts : [...hosts, node], text, ids));
       }
     }
+    this.rows(moments.filter(({ kind }) => kind === "request"));
     return moments;
+  }
+
+  /** Puts requests of one host that are under way together in rows of their own, as far as there are any. */
+  rows(requests) {
+    const ends = new Map();
+    for (const request of requests) {
+      const [host] = request.hosts;
+      if (!ends.has(host)) ends.set(host, Array(ROWS).fill(-1));
+      const rows = ends.get(host);
+      const free = rows.findIndex((end) => end <= request.from);
+      request.row = free < 0 ? rows.indexOf(Math.min(...rows)) : free;
+      rows[request.row] = Math.max(rows[request.row], request.until);
+    }
   }
 
   /** All moments that a text is about: by an id or an artifact if it is one, or else by any id or text that has it in it. */

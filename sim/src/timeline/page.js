@@ -100,7 +100,7 @@ class Page {
     for (const sort of Object.keys(FAULTS)) {
       sign(FAULTS[sort].name, (p) => p.bar(sort, 2, 26, 8, 16));
     }
-    sign("a broken promise", (p) => p.broken({ laneOf: new Map([[0, 0]]), y: () => 8, height: 16 }, { hosts: [0] }, 12));
+    sign("a broken promise or assertion", (p) => p.broken({ laneOf: new Map([[0, 0]]), y: () => 8, height: 16 }, { hosts: [0] }, 12));
   }
 
   resized() {

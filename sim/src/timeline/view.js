@@ -131,8 +131,9 @@ class View {
   }
 
   /** How far from the middle of its lane something is drawn. */
-  offset({ kind, sort }) {
-    if (kind === "fault") return sort === "down" ? 0 : 4 + 5 * (FAULTS[sort]?.row ?? 0) - this.lane / 2;
-    return { request: this.lane / 5, warning: this.lane / 3, info: this.lane / 3 }[kind] ?? 0;
+  offset({ kind, sort, row }) {
+    if (kind === "fault") return sort === "down" ? 0 : 6 + 5 * (FAULTS[sort]?.row ?? 0) - this.lane / 2;
+    if (kind === "request") return this.lane * (0.1 + 0.11 * row);
+    return { warning: this.lane / 3, info: this.lane / 3 }[kind] ?? 0;
   }
 }
