@@ -1,6 +1,6 @@
 //! A run as it is asked for, and what came of it, as both pass between processes: a run needs a process of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::assertions;
 use crate::plan::Plan;
+use crate::record::recorded;
 use crate::scenario::problem::Problems;
 use crate::scenario::{Scenario, file, ready};
+use crate::timeline::{self, Caption};
 use crate::trace::traced;
 use crate::verdict::Verdict;
 use crate::world;
@@ -76,6 +78,15 @@ fn quoted(word: &str) -> String {
     }
 }
 
+/// A run as a page, where to and with what above it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// The file.
+    pub file: PathBuf,
+    /// What stands above the run.
+    pub caption: Caption,
+}
+
 /// A run that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -87,6 +98,8 @@ pub struct Job {
     pub is_twice: bool,
     /// Where its lines are written to.
     pub trace: Option<PathBuf>,
+    /// The page of the run that is written.
+    pub page: Option<Page>,
     /// An old bug that is put back, by its name.
     pub bug: Option<String>,
 }
@@ -98,6 +111,16 @@ impl Job {
     /// All that is wrong with the scenario.
     pub fn plan(&self) -> Result<Plan, Problems> {
         Ok(Plan::drawn(self.seed, &Arc::new(self.source.scenario()?)))
+    }
+
+    /// The plan of the run, in a process that is ready for it.
+    ///
+    /// # Errors
+    /// All that is wrong with the scenario, or there is no such bug.
+    pub(crate) fn prepared(&self) -> anyhow::Result<Plan> {
+        let plan = self.plan()?;
+        plant(self.bug.as_deref())?;
+        Ok(plan)
     }
 }
 
@@ -149,12 +172,12 @@ impl Outcome {
 /// # Errors
 /// It could not be made, or not be judged.
 pub fn perform(job: &Job) -> anyhow::Result<Outcome> {
-    let plan = job.plan()?;
-    plant(job.bug.as_deref())?;
+    let plan = job.prepared()?;
     let is_traced = job.is_twice || job.trace.is_some();
-    let (verdict, lines) = if is_traced { traced(|| world::run(&plan)) } else { (world::run(&plan), Vec::new()) };
+    let run = || shown(&plan, job.page.as_ref());
+    let (verdict, lines) = if is_traced { traced(run) } else { (run(), Vec::new()) };
     if let Some(file) = &job.trace {
-        std::fs::write(file, &lines).with_context(|| format!("cannot write {}", file.display()))?;
+        write(file, &lines)?;
     }
     let mut outcome = Outcome::of(&plan.scenario, &verdict?);
     if job.is_twice {
@@ -165,6 +188,19 @@ pub fn perform(job: &Job) -> anyhow::Result<Outcome> {
         }
     }
     Ok(outcome)
+}
+
+/// Runs a plan, and writes its page if there is to be one.
+fn shown(plan: &Plan, page: Option<&Page>) -> anyhow::Result<Verdict> {
+    let Some(Page { file, caption }) = page else { return world::run(plan) };
+    let (verdict, recording) = recorded(|| world::run(plan));
+    let verdict = verdict?;
+    write(file, timeline::page(caption, plan, &verdict, &recording).as_bytes())?;
+    Ok(verdict)
+}
+
+fn write(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// Puts an old bug back.

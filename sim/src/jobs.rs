@@ -2,7 +2,9 @@
 //!
 //! A child is this program again, with [`CHILD`] as its only argument. It reads a [`Job`] from its standard input, makes the
 //! run, and writes an [`Outcome`] to its standard output, each a line of JSON. Its input stays open as long as anybody wants
-//! to know: a child whose parent is gone ends by itself.
+//! to know: a child whose parent is gone ends by itself. With `--seek` it seeks the smallest run instead.
+
+mod seek;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, Read as _, Write as _};
@@ -14,11 +16,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::job::{Job, Outcome, perform};
+pub use seek::Sought;
 
 /// The argument that makes a child of this program.
 pub const CHILD: &str = "child";
@@ -138,15 +141,7 @@ impl Children {
     /// One run, in a child, which is ended if nobody waits for it any more.
     async fn one(&self, job: &Job) -> anyhow::Result<Done> {
         let begun = Instant::now();
-        let mut command = Command::new(&self.program);
-        command.arg(CHILD).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Ctrl-C is for this process to hear, which ends the children.
-        let mut child = command.process_group(0).kill_on_drop(true).spawn().with_context(|| cannot(&self.program))?;
-        let mut input = child.stdin.take().context("a child has a standard input")?;
-        let mut line = serde_json::to_vec(job)?;
-        line.push(b'\n');
-        // A child that is dead already is told of by its status.
-        let _ = input.write_all(&line).await;
+        let (child, input) = self.start(&[], job).await?;
         let patience = self.patience.unwrap_or(Duration::MAX);
         let ended = match tokio::time::timeout(patience, child.wait_with_output()).await {
             Ok(output) => ended(&output?),
@@ -154,6 +149,20 @@ impl Children {
         };
         drop(input);
         Ok(Done { seed: job.seed, ended, took: begun.elapsed() })
+    }
+
+    /// A child that was told a job. It ends with its input, and with whoever waits for it.
+    async fn start(&self, options: &[&str], job: &Job) -> anyhow::Result<(Child, ChildStdin)> {
+        let mut command = Command::new(&self.program);
+        command.arg(CHILD).args(options).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Ctrl-C is for this process to hear, which ends the children.
+        let mut child = command.process_group(0).kill_on_drop(true).spawn().with_context(|| cannot(&self.program))?;
+        let mut input = child.stdin.take().context("a child has a standard input")?;
+        let mut line = serde_json::to_vec(job)?;
+        line.push(b'\n');
+        // A child that is dead already is told of by its status.
+        let _ = input.write_all(&line).await;
+        Ok((child, input))
     }
 }
 
@@ -163,8 +172,7 @@ fn cannot(program: &Path) -> String {
 
 fn ended(output: &std::process::Output) -> Ended {
     let answer = output.stdout.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty());
-    let words = &output.stderr[output.stderr.len().saturating_sub(LAST_WORDS_BYTES)..];
-    let words = String::from_utf8_lossy(words).trim().to_owned();
+    let words = last_words(output);
     match answer.and_then(|line| serde_json::from_slice(line).ok()) {
         Some(Ended::Judged(outcome)) if output.status.success() => Ended::Judged(Outcome { words, ..outcome }),
         Some(ended) if output.status.success() => ended,
@@ -179,15 +187,24 @@ fn ended(output: &std::process::Output) -> Ended {
     }
 }
 
-/// What a child does.
+/// What a child wrote to its standard error last.
+fn last_words(output: &std::process::Output) -> String {
+    let words = &output.stderr[output.stderr.len().saturating_sub(LAST_WORDS_BYTES)..];
+    String::from_utf8_lossy(words).trim().to_owned()
+}
+
+/// What a child does: a run, or with a number, to seek the smallest run that fails as it does, with at most so many.
 ///
 /// # Errors
 /// It was told nothing it understands, or cannot answer.
-pub fn be_child() -> anyhow::Result<()> {
+pub fn be_child(runs_max: Option<u32>) -> anyhow::Result<()> {
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
     let job: Job = serde_json::from_str(&line).context("a child is told a job by its parent")?;
     end_with_parent();
+    if let Some(runs_max) = runs_max {
+        return seek::be_seeker(&job, runs_max);
+    }
     let ended = match perform(&job) {
         Ok(outcome) => Ended::Judged(outcome),
         Err(error) => Ended::Failed(format!("{error:#}")),

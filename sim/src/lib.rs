@@ -10,7 +10,7 @@
 //! - [`invariants`]: what must be true of every run.
 //! - [`trace`]: a run, line by line.
 //! - [`record`], [`timeline`]: a run as moments, and as a page to look at.
-//! - [`shrink`]: the smallest run that still breaks what a failing one broke.
+//! - [`shrink`], [`smallest`]: the smallest run that still breaks what a failing one broke, and its scenario file.
 
 pub mod assertions;
 pub mod client;
@@ -29,6 +29,7 @@ pub mod record;
 pub mod report;
 pub mod scenario;
 pub mod shrink;
+pub mod smallest;
 pub mod timeline;
 pub mod trace;
 pub mod verdict;

@@ -37,7 +37,11 @@ enum Command {
     Model(cli::model::Model),
     /// One run, for the parent of this process.
     #[command(hide = true, name = plimsoll_sim::jobs::CHILD)]
-    Child,
+    Child {
+        /// Seek the smallest run that fails as it does, with at most so many runs.
+        #[arg(long)]
+        seek: Option<u32>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -49,7 +53,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => cli::scenarios::check(arguments),
         Command::Plan(arguments) => cli::scenarios::plan(arguments),
         Command::Model(arguments) => cli::model::model(arguments),
-        Command::Child => plimsoll_sim::jobs::be_child().map(|()| ExitCode::SUCCESS),
+        Command::Child { seek } => plimsoll_sim::jobs::be_child(*seek).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         // There is nowhere else to say it.

@@ -9,6 +9,7 @@ mod spans;
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::plan::Plan;
@@ -27,7 +28,7 @@ const SCRIPT: [&str; 4] = [
 ];
 
 /// What stands above a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caption {
     /// The version that ran, and its commit if that is known.
     pub build: String,

@@ -17,6 +17,7 @@ use plimsoll_sim::jobs::{Campaign, Children, Done, Ended};
 use plimsoll_sim::junit::Suite;
 use plimsoll_sim::report::{Runs, build};
 
+use super::evidence::{Evidence, Wanted};
 use super::scenarios;
 
 /// Seeds that are drawn are below this, to be easily told to somebody else.
@@ -56,6 +57,8 @@ pub(crate) struct Run {
     /// End a run that takes longer than so many seconds by the wall, and take it for broken.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     patience: Option<u64>,
+    #[command(flatten)]
+    wanted: Wanted,
     /// Put an old bug back, to see that it is found.
     #[cfg(feature = "planted")]
     #[arg(long, value_name = "NAME")]
@@ -107,10 +110,14 @@ impl Run {
         None
     }
 
+    fn job(&self, source: &Source, seed: u64) -> Job {
+        Job { source: source.clone(), seed, is_twice: self.twice, trace: None, page: None, bug: self.bug() }
+    }
+
     /// The runs that are asked for.
     fn jobs(&self, source: &Source, first: u64) -> impl Iterator<Item = Job> + use<> {
         let last = first.saturating_add(self.seeds - 1);
-        let job = Job { source: source.clone(), seed: first, is_twice: self.twice, trace: None, bug: self.bug() };
+        let job = self.job(source, first);
         let trace = self.trace.clone();
         (first..=last).map(move |seed| Job { seed, trace: trace.clone().filter(|_| seed == last), ..job.clone() })
     }
@@ -133,6 +140,11 @@ struct Tally {
     sound: u64,
     broken: u64,
     failed: u64,
+    /// The first seed that broke a promise or an assertion.
+    first_broken: Option<u64>,
+    last: Option<u64>,
+    /// Whether something that was to be kept could not be.
+    is_lacking: bool,
 }
 
 /// Makes the runs.
@@ -150,10 +162,15 @@ pub(crate) fn run(arguments: &Run) -> anyhow::Result<ExitCode> {
         patience: arguments.patience.map(Duration::from_secs),
     };
     let jobs = arguments.jobs(&source, first);
+    let one = arguments.job(&source, first);
     let runs = Runs { source, scenario, options: arguments.options(), build: build() };
     let mut tally = Tally::new(runs, arguments.seeds);
     let campaign = children.run(jobs, |done| tally.take(&done));
     tally.bar.finish_and_clear();
+    let campaign = campaign.map(|campaign| match campaign {
+        Campaign::Whole => tally.gather(&arguments.wanted, &children, &one),
+        Campaign::Interrupted => campaign,
+    });
     if let Some(file) = &arguments.junit {
         let document = tally.suite.document(&tally.runs);
         std::fs::write(file, document).with_context(|| format!("cannot write {}", file.display()))?;
@@ -174,6 +191,9 @@ impl Tally {
             sound: 0,
             broken: 0,
             failed: 0,
+            first_broken: None,
+            last: None,
+            is_lacking: false,
         }
     }
 
@@ -181,7 +201,11 @@ impl Tally {
     fn take(&mut self, done: &Done) -> anyhow::Result<()> {
         if let Ended::Judged(outcome) = &done.ended {
             self.simulated += outcome.lasted;
+            if !done.ended.is_sound() {
+                self.first_broken.get_or_insert(done.seed);
+            }
         }
+        self.last = Some(done.seed);
         self.suite.push(&self.runs, done);
         self.bar.suspend(|| writeln!(io::stdout(), "{}", self.runs.headline(done)))?;
         match (done.ended.is_sound(), done.ended.is_failure()) {
@@ -203,6 +227,21 @@ impl Tally {
         Ok(())
     }
 
+    /// Keeps what is wanted of the first run that broke something, or of the last one, and tells of it.
+    fn gather(&mut self, wanted: &Wanted, children: &Children, one: &Job) -> Campaign {
+        let Some(seed) = self.first_broken.or(self.last) else { return Campaign::Whole };
+        let (evidence, mut told) = (Evidence { wanted, runs: &self.runs, children }, String::new());
+        let gathered = evidence.gather(Job { seed, ..one.clone() }, self.first_broken.is_some(), &mut told);
+        self.suite.note(seed, &told);
+        let said = write!(io::stdout(), "{told}").map_err(anyhow::Error::from);
+        said.and(gathered).unwrap_or_else(|error| {
+            // There is nowhere else to say it.
+            let _ = writeln!(io::stderr(), "plimsoll-sim: {error:#}");
+            self.is_lacking = true;
+            Campaign::Whole
+        })
+    }
+
     fn say_sum(&self, campaign: Campaign) -> io::Result<()> {
         let Self { sound, broken, failed, .. } = self;
         let simulated = self.simulated.as_secs_f64();
@@ -216,7 +255,7 @@ impl Tally {
 
     fn code(&self, campaign: Campaign) -> ExitCode {
         match (self.broken, self.failed, campaign) {
-            (0, 0, Campaign::Whole) => ExitCode::SUCCESS,
+            (0, 0, Campaign::Whole) if !self.is_lacking => ExitCode::SUCCESS,
             (0, _, _) => ExitCode::from(crate::FAILED),
             _ => ExitCode::from(crate::BROKEN),
         }

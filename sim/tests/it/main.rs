@@ -1,5 +1,6 @@
 //! What `plimsoll-sim` does, by the binary: each run in a process of its own, as a run has to be.
 
+mod evidence;
 mod scenarios;
 mod seeds;
 
