@@ -91,7 +91,7 @@ pub enum Fault {
     Resume(HostNumber),
     /// An admin lets the node leave. If it could, it is stopped for good.
     Leave(HostNumber),
-    /// An admin tells one node to forget whoever was at the address of another and is not connected.
+    /// An admin tells one node to forget whoever was at the address of another, and was replaced.
     Forget {
         /// Who is told.
         host: HostNumber,

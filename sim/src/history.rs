@@ -84,7 +84,9 @@ pub struct Posted {
     pub region: String,
     /// The transition that opened the ref which it resolves.
     pub resolves: Option<String>,
-    /// What each try came to.
+    /// How often it was tried.
+    pub asked: usize,
+    /// What each try came to that has come to anything.
     pub tries: Vec<Try>,
 }
 
@@ -185,8 +187,15 @@ impl History {
     pub(crate) fn begin(&self, transition: &Value, region: &str, resolves: Option<String>) {
         let id = transition["transition_id"].as_str().unwrap_or_default();
         tracing::info!(id, %transition, "posts");
-        let posted = Posted { transition: transition.clone(), region: region.to_owned(), resolves, tries: Vec::new() };
+        let posted =
+            Posted { transition: transition.clone(), region: region.to_owned(), resolves, asked: 0, tries: Vec::new() };
         self.seen().posted.entry(id.to_owned()).or_insert(posted);
+    }
+
+    pub(crate) fn tries(&self, id: &str) {
+        if let Some(posted) = self.seen().posted.get_mut(id) {
+            posted.asked += 1;
+        }
     }
 
     pub(crate) fn end(&self, id: &str, one: Try) {

@@ -1,5 +1,6 @@
 //! A host: a node of the product, with a disk that outlives it, a clock that may be wrong, and nothing of its own.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::pin::Pin;
@@ -53,7 +54,8 @@ pub struct Host {
 
 struct State {
     disk: Mutex<Disk>,
-    backup: Mutex<Option<Disk>>,
+    /// A copy of a disk, and the node it is of.
+    backup: Mutex<Option<(String, Disk)>>,
     clock: Mutex<HostClock>,
     sync_ms: AtomicU64,
     is_stalled: AtomicBool,
@@ -67,6 +69,10 @@ struct State {
     /// Where a node that starts afresh leaves what may be nowhere else.
     folder: TempDir,
     exported: Mutex<Vec<String>>,
+    /// The id of the node that was started last.
+    node: Mutex<String>,
+    /// Ids of nodes that were here, and are no members any more.
+    gone: Mutex<BTreeSet<String>>,
 }
 
 /// A lock that is never held across anything that can panic.
@@ -107,6 +113,8 @@ impl Host {
                 stop: watch::channel(false).0,
                 folder: TempDir::new().context("a folder for exports")?,
                 exported: Mutex::default(),
+                node: Mutex::default(),
+                gone: Mutex::default(),
             }),
         })
     }
@@ -140,13 +148,21 @@ impl Host {
 
     /// Copies what a power cut would leave on the disk.
     pub fn back_up(&self) {
-        *lock(&self.state.backup) = Some(self.disk().backup());
+        *lock(&self.state.backup) = Some((self.node_id(), self.disk().backup()));
     }
 
-    /// Puts a disk in that is as the last backup; empty, where there is none.
+    /// Puts a disk in that is as the last backup; empty, where there is none of a node that is still a member.
     pub fn restore(&self) {
-        let backup = lock(&self.state.backup).as_ref().map(Disk::backup);
-        self.replace_disk(backup.unwrap_or_else(|| Disk::new(self.scenario.settings.disk)));
+        let backup = lock(&self.state.backup);
+        let kept = backup.as_ref().filter(|(node, _)| !lock(&self.state.gone).contains(node));
+        let disk = kept.map_or_else(|| Disk::new(self.scenario.settings.disk), |(_, disk)| disk.backup());
+        drop(backup);
+        self.replace_disk(disk);
+    }
+
+    /// A node that was here is no member any more: nobody puts its disk back.
+    pub fn set_gone(&self, node: &str) {
+        lock(&self.state.gone).insert(node.to_owned());
     }
 
     /// How long its disk takes for a sync.
@@ -183,6 +199,12 @@ impl Host {
     /// Its node has left; or the next one over an empty disk is there to stay.
     pub fn set_left(&self, has_left: bool) {
         self.state.has_left.store(has_left, Ordering::Relaxed);
+    }
+
+    /// The id of the node that was started last; empty before the first.
+    #[must_use]
+    pub fn node_id(&self) -> String {
+        lock(&self.state.node).clone()
     }
 
     /// Ids of the transitions that its nodes exported when they started afresh.
@@ -247,6 +269,7 @@ impl Host {
         let options = NodeOptions { legacy, ..self.options()? };
         let node = Node::start(options, self.environment().await?).await?;
         afresh::take_members(self.state.folder.path());
+        *lock(&self.state.node) = node.node_id().to_string();
         Ok(node)
     }
 

@@ -155,7 +155,7 @@ pub(crate) mod tests {
     pub(crate) fn sound() -> Run {
         let transition = json!({"artifact_id": "a", "transition_id": "t-1", "status": "new", "produced_refs": []});
         let tries = vec![tried(1, Outcome::Stands)];
-        let posted = Posted { transition, region: "eu".into(), resolves: None, tries };
+        let posted = Posted { transition, region: "eu".into(), resolves: None, asked: 1, tries };
         let shown = Shown { id: "t-1".into(), status: "new".into(), stamp: "1/1".into() };
         let artifact =
             Artifact { token: "1/1/x".into(), status: "new".into(), transitions: vec![shown], ..Artifact::default() };

@@ -5,7 +5,6 @@
 //! nobody knows.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 
 use plimsoll_domain::id::{ArtifactId, NodeId, TenantId};
 use plimsoll_domain::projection::{Body, Fact, RefKey};
@@ -27,8 +26,8 @@ const BYTES_MAX: usize = FRAME_BYTES_MAX / 4;
 pub struct Asked {
     /// Those that did not answer: what they know is not known.
     pub silent: Vec<NodeId>,
-    /// Whether the node has met nobody yet, so that it does not know whom to ask.
-    pub is_alone_so_far: bool,
+    /// Whether the node has not caught up yet, so that there may be members it does not know and cannot ask.
+    pub is_catching_up: bool,
     /// Whether somebody knew something of the refs.
     pub is_known: bool,
 }
@@ -50,8 +49,8 @@ impl Cluster {
         let question = encode_ask_refs(&AskRefs { tenant: tenant.clone(), artifact: artifact.clone(), refs });
         let horizon = context.projections.horizon();
         let answers = context.ask_all("refs", &question, horizon, decode_facts).await;
-        let is_alone_so_far = context.is_alone_so_far.load(Ordering::Relaxed);
-        let mut asked = Asked { silent: Vec::new(), is_alone_so_far, is_known: false };
+        let is_catching_up = !*context.ready.borrow();
+        let mut asked = Asked { silent: Vec::new(), is_catching_up, is_known: false };
         let mut facts = Vec::new();
         for (node, _, answer) in answers {
             // While this node forgets it can take nothing over, and so it cannot ask.

@@ -62,8 +62,8 @@ pub struct MemberStatus {
 /// How old what is read here may be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Freshness {
-    /// Everything any member had stamped so long ago is here: an upper bound. `None` if some member has not been heard of
-    /// since this node started, so that there is none.
+    /// Everything any member had stamped so long ago is here: an upper bound. `None` where there is none: some member has not been
+    /// heard of since this node started, or it has not caught up yet.
     pub staleness: Option<Duration>,
     /// Other regions from which nothing has come lately.
     pub regions_missing: Vec<Region>,
@@ -154,6 +154,8 @@ impl Cluster {
         if self.context.is_alone_so_far.load(Ordering::Relaxed) {
             return Freshness::default();
         }
+        // Before it has caught up there may be members it does not know, and facts of such as have left.
+        let has_caught_up = *self.context.ready.borrow();
         self.context.roster.view(|peers| {
             let members = || peers.values().filter(|peer| !peer.entry.gone);
             let oldest = members().map(|peer| peer.as_of).min().unwrap_or(now);
@@ -165,7 +167,7 @@ impl Cluster {
                 heard.entry(region.as_str()).or_insert((false, region)).0 |= is_heard;
             }
             Freshness {
-                staleness: (oldest > 0).then(|| Duration::from_nanos(now.saturating_sub(oldest))),
+                staleness: (has_caught_up && oldest > 0).then(|| Duration::from_nanos(now.saturating_sub(oldest))),
                 regions_missing: heard
                     .into_values()
                     .filter(|(heard, _)| !heard)

@@ -180,11 +180,12 @@ impl Emitter<'_> {
             asking.headers.push(("plimsoll-ack", disks.to_string()));
         }
         asking.body = transition.to_string();
+        let id = transition["transition_id"].as_str().unwrap_or_default();
+        clients.history.tries(id);
         let answer = ask(&clients.weather, asking).await;
         let disks = if answer.as_ref().is_ok_and(|answer| answer.status < 300) { disks } else { 1 };
         let stamp = answer.as_ref().ok().and_then(stamp_of);
         let outcome = answer.map_or(Outcome::Unknown, |answer| Outcome::of(&answer));
-        let id = transition["transition_id"].as_str().unwrap_or_default();
         clients.history.end(id, Try { store, asked, told: now(), disks, outcome: outcome.clone(), stamp });
         outcome
     }

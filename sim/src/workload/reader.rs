@@ -149,8 +149,10 @@ fn accepted_elsewhere(clients: &Clients) -> Option<(String, String, Duration)> {
 /// Sees that a token of an artifact that has a transition is not from before it.
 fn is_as_late(clients: &Clients, store: Store, id: &str, token: &str) {
     let mut seen = clients.history.seen();
-    let tries = seen.posted.get(id).map(|posted| posted.tries.as_slice()).unwrap_or_default();
-    let is_certain = tries.iter().all(|one| one.stamp.is_some() && one.store.1 == 0);
+    let Some(posted) = seen.posted.get(id) else { return };
+    let tries = &posted.tries;
+    // Another try may have given it an earlier stamp that nobody was told of.
+    let is_certain = posted.asked == tries.len() && tries.iter().all(|one| one.stamp.is_some() && one.store.1 == 0);
     let first = tries.iter().filter_map(|one| one.stamp.as_deref()).min().filter(|_| is_certain);
     if let Some(first) = first.filter(|first| token < *first) {
         let words = format!("n{} said that it has {id} of {first}, under the token {token}", store.0);

@@ -28,7 +28,7 @@ pub(super) async fn run(plan: Arc<Plan>, hosts: Arc<Vec<Host>>, weather: Weather
             }),
             Fault::Forget { host, member } => tasks.spawn(async move {
                 sleep(event.at).await;
-                forget(host, member, &weather).await;
+                forget(host, &hosts[usize::from(member) - 1], &weather).await;
             }),
             _ => continue,
         };
@@ -42,17 +42,22 @@ async fn leave(host: &Host, weather: &Weather) {
     tracing::info!(host = host.number, status, "was let leave");
     if status == 204 {
         host.set_left(true);
+        host.set_gone(&host.node_id());
     }
 }
 
-/// Forgets those that were at the address of a host. One that is connected is not forgotten.
-async fn forget(host: u8, member: u8, weather: &Weather) {
+/// Forgets those that were at the address of a host, and were replaced by the one that is there now.
+async fn forget(host: u8, member: &Host, weather: &Weather) {
     let Ok(status) = ask(weather, Asking::of(host, Method::GET, "/cluster")).await else { return };
-    let address = address_of(member, HTTP_PORT).to_string();
+    let (address, current) = (address_of(member.number, HTTP_PORT).to_string(), member.node_id());
     let members = status.body["members"].as_array().cloned().unwrap_or_default();
-    for gone in members.iter().filter(|member| member["http"] == address) {
-        let path = format!("/cluster/members/{}", gone["node_id"].as_str().unwrap_or_default());
+    for gone in members.iter().filter(|gone| gone["http"] == address && gone["node_id"] != current) {
+        let id = gone["node_id"].as_str().unwrap_or_default();
+        let path = format!("/cluster/members/{id}");
         let status = ask(weather, Asking::of(host, Method::DELETE, &path)).await.map_or(0, |answer| answer.status);
         tracing::info!(host, path, status, "was told to forget");
+        if status == 204 {
+            member.set_gone(id);
+        }
     }
 }

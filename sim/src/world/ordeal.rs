@@ -153,12 +153,10 @@ impl Ordeal {
     fn replace_disk(&mut self, sim: &mut Sim<'_>, number: u8, replace: fn(&Host)) {
         self.crash(sim, number, 0);
         let host = self.host(number);
-        let (store, has_left) = ((number, host.store()), host.has_left());
+        let store = (number, host.store());
         replace(host);
         host.set_left(false);
-        if !has_left {
-            self.losses.push(Loss { store, at: sim.elapsed() });
-        }
+        self.losses.push(Loss { store, at: sim.elapsed() });
     }
 
     /// Holds everything on the way to a host and from it, and its syncs; or lets them go on.

@@ -65,7 +65,7 @@ pub(super) async fn ask_about_line(
 }
 
 async fn ask(app: &App, tenant: &TenantId, transition: &Transition, key: &RefKey) -> Result<Asked, ApiError> {
-    let nobody = Asked { silent: Vec::new(), is_alone_so_far: false, is_known: false };
+    let nobody = Asked { silent: Vec::new(), is_catching_up: false, is_known: false };
     let Some(cluster) = &app.cluster else { return Ok(nobody) };
     let _place = app.bounds().questions.enter_for(tenant)?;
     Ok(cluster.ask_refs(tenant, &transition.artifact, [key.clone()]).await?)
@@ -79,8 +79,10 @@ fn unless_nobody_knows(asked: &Asked) -> Result<(), ApiError> {
             "the ref was not known here, and is known to another member: send it again".to_owned(),
         ));
     }
-    if asked.is_alone_so_far {
-        return Err(unverifiable("the ref is not known here, and no other member has been met yet".to_owned()));
+    if asked.is_catching_up {
+        return Err(unverifiable(
+            "the ref is not known here, and this node has not caught up with the others yet".to_owned(),
+        ));
     }
     if asked.silent.is_empty() {
         return Ok(());
