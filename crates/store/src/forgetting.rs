@@ -30,8 +30,8 @@ use crate::projections::Projections;
 use crate::staging::{Known, Staging};
 use crate::writer::{Outcome, Work};
 
-/// Entries of the list that are written, or forgotten by, at a time.
-const LIST_ROWS_MAX: usize = 128;
+/// Entries of the list that are written, or forgotten by, at a time: as many as a group has writes, for one sync.
+const LIST_ROWS_MAX: usize = 1_024;
 
 /// Packs of the log that are read at a time: some thousand facts.
 const PACKS_MAX: usize = 64;

@@ -61,6 +61,9 @@ pub fn forgotten<'a>(facts: impl IntoIterator<Item = &'a Fact>, tombstone: Times
 }
 
 #[cfg(test)]
+mod agreement;
+
+#[cfg(test)]
 mod laws {
     use std::collections::{BTreeMap, BTreeSet};
 
