@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{simulator, text};
 
-/// No post travels to another region in less than a millisecond.
+/// No post travels to another region in less than a millisecond. The faults break no promise.
 const HASTY: &str = r#"
 name = "hasty"
 lasting = "2s"
@@ -23,20 +23,26 @@ name = "us"
 [workload]
 watches = 5
 
+[[fault]]
+at = "500ms"
+until = "700ms"
+cut = ["eu", "us"]
+
 [swarm]
 at_most = 4
+kinds = ["slow_disk"]
 "#;
 
 const SLOW_ENOUGH: &str = "below \"1h\"";
 
 fn folder(scenario: &str) -> TempDir {
-    let folder = TempDir::new().unwrap();
-    std::fs::write(folder.path().join("mine.toml"), scenario).unwrap();
+    let folder = TempDir::new().expect("a folder can be made");
+    std::fs::write(folder.path().join("mine.toml"), scenario).expect("the folder can be written to");
     folder
 }
 
 fn simulate_in(folder: &TempDir, arguments: &[&str]) -> Output {
-    simulator(arguments).current_dir(folder.path()).output().unwrap()
+    simulator(arguments).current_dir(folder.path()).output().expect("the binary can be run")
 }
 
 fn file(folder: &Path, name: &str) -> String {
