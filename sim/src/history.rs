@@ -230,9 +230,9 @@ impl History {
     }
 
     /// A reader saw this state of an artifact under this token: it is never seen under another state.
-    pub(crate) fn saw_state(&self, node: u8, artifact: &str, token: &str, state: String) {
+    pub(crate) fn saw_state(&self, node: u8, artifact: &str, token: &str, state: &str) {
         let mut seen = self.seen();
-        let before = seen.states.insert(token.to_owned(), state.clone());
+        let before = seen.states.insert(token.to_owned(), state.to_owned());
         if before.is_some_and(|before| before != state) {
             seen.false_words.push(format!("n{node} shows {artifact} under {token} otherwise than it was shown before"));
         }

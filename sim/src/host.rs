@@ -221,6 +221,12 @@ impl Host {
         Ok(self.options()?.drift_max)
     }
 
+    /// How long its node keeps what was retired.
+    #[must_use]
+    pub fn retention(&self) -> Duration {
+        self.options().map(|options| options.retention).unwrap_or_default()
+    }
+
     /// Runs its node until the host crashes, or the node is told to stop; and starts it again wherever a process manager would.
     ///
     /// # Errors

@@ -223,7 +223,7 @@ async fn round(context: &Context, absences: &Absences) -> Result<Option<Horizon>
     let (forgotten, _standings) = join(context.projections.go_on_forgetting(), exchange(context, horizon)).await;
     match forgotten {
         Ok(()) => {
-            tracing::info!(until = %horizon.until, "all members agree on what to forget, and it is forgotten here")
+            tracing::info!(until = %horizon.until, "all members agree on what to forget, and it is forgotten here");
         }
         Err(error) => tracing::warn!(%error, "all members agree on what to forget, and it is not forgotten here yet"),
     }

@@ -17,10 +17,12 @@ use crate::scenario::Measure;
 /// How often a post is tried, at one node after another.
 const TRIES_MAX: u32 = 6;
 
-/// How long an answer is waited for; and by whoever does not know that an artifact was retired, who has to be well within the
-/// retention.
+/// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
-const LATE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whoever does not know that an artifact was retired tries again within so long: well within the retention, after which it would
+/// be another artifact.
+const LATE_MAX: Duration = Duration::from_secs(6);
 
 /// The part of posts that ask for two disks.
 const ON_TWO_DISKS: f64 = 0.1;
@@ -121,8 +123,11 @@ impl Emitter<'_> {
         let told = now();
         // It does not know yet that this has become of it.
         let late = self.clients.after(node);
-        if self.rng.random_range(0..2_u32) == 0 && late != node {
-            self.once(&posted[0], late, 1, LATE_PATIENCE).await;
+        let first = posted[0]["transition_id"].as_str().unwrap_or_default();
+        if self.rng.random_range(0..2_u32) == 0 && late != node && !self.clients.plan.unposted.contains(first) {
+            let half = LATE_MAX.min(self.clients.hosts[0].retention() / 2) / 2;
+            sleep(half.mul_f64(self.rng.random_range(0.0..1.0))).await;
+            self.once(&posted[0], late, 1, half).await;
         }
         let ids: Vec<&str> = posted.iter().filter_map(|one| one["transition_id"].as_str()).collect();
         let mut seen = self.clients.history.seen();

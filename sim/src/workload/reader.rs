@@ -103,7 +103,7 @@ async fn look_at_state(clients: &Clients, artifact: &str) {
     };
     let token = body["committed_version"].as_str().unwrap_or_default();
     let state = format!("{} {}", body["status"], body["produced_refs"]);
-    clients.history.saw_state(clients.nearest, artifact, token, state);
+    clients.history.saw_state(clients.nearest, artifact, token, &state);
 }
 
 async fn look_at_metrics(clients: &Clients) {

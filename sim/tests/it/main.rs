@@ -3,6 +3,7 @@
 mod evidence;
 mod scenarios;
 mod seeds;
+mod timeline;
 
 use std::process::{Command, Output};
 

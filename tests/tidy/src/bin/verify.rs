@@ -17,6 +17,12 @@ use plimsoll_tidy::{Trouble, cargo, root, run, step, tools};
 /// Where tests that cannot run here say so, a line each.
 const NOT_RUN_FILE: &str = "tests-not-run.txt";
 
+/// How many runs of the simulation are made of each kind.
+const SEEDS: &str = "50";
+
+/// A run that takes longer hangs, in seconds.
+const PATIENCE_S: &str = "300";
+
 /// Tests that passed, failed and were ignored.
 #[derive(Default)]
 struct Tally {
@@ -27,13 +33,14 @@ struct Tally {
 
 type Step = (&'static str, fn() -> Result<(), Trouble>);
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     ("format", || run(cargo().args(["fmt", "--all", "--check"]))),
     ("lints", lints),
     ("documentation", documentation),
     ("licences and sources of dependencies", dependencies),
     ("fuzz targets build", fuzz_targets),
     ("schema-driven fuzz of the API", schema_fuzz),
+    ("simulation", simulation),
 ];
 
 fn main() -> ExitCode {
@@ -97,11 +104,21 @@ fn schema_fuzz() -> Result<(), Trouble> {
     plimsoll_tidy::schema_fuzz::run_against_node(schemathesis)
 }
 
+/// Seeds that are always the same, and seeds that nobody has run. One of these that fails is told with the command that runs it again.
+fn simulation() -> Result<(), Trouble> {
+    let simulate = |seed| {
+        let program = ["run", "--quiet", "--locked", "--package", "plimsoll-sim", "--", "run", "--seconds", "10"];
+        run(cargo().args(program).args(["--seeds", SEEDS, "--patience", PATIENCE_S, "--seed", seed]))
+    };
+    simulate("1").and_then(|()| simulate("random"))
+}
+
 fn tests(long: bool, tally: &mut Tally) -> Result<(), Trouble> {
     // What the tests of disks and of networks need. Where it cannot be had, they say so themselves.
     if tools::is_root() {
         let _ = tools::programs(&[("mkfs.ext4", "e2fsprogs"), ("losetup", "mount"), ("xfs_io", "xfsprogs")]);
         let _ = tools::programs(&[("ip", "iproute2"), ("iptables", "iptables")]);
+        let _ = tools::programs(&[("chromium", "chromium")]);
     }
     let report = tools::folder().with_file_name(NOT_RUN_FILE);
     let _ = fs::remove_file(&report);
