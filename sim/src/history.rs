@@ -198,7 +198,11 @@ impl History {
         }
     }
 
-    pub(crate) fn end(&self, id: &str, one: Try) {
+    /// A try came to something. `store` is the one that is there now: if it is another than when it was asked, nobody knows which of
+    /// the two answered.
+    pub(crate) fn end(&self, id: &str, one: Try, store: Store) {
+        let is_known = one.store == store;
+        let one = if is_known { one } else { Try { outcome: Outcome::Unknown, stamp: None, ..one } };
         tracing::info!(id, node = one.store.0, outcome = ?one.outcome, "was told");
         if let Some(posted) = self.seen().posted.get_mut(id) {
             posted.tries.push(one);

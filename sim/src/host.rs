@@ -20,6 +20,7 @@ use tokio::time::sleep;
 
 use crate::clock::HostClock;
 use crate::disk::Disk;
+use crate::history::Store;
 use crate::net::{HTTP_PORT, PEER_PORT, Port, Weather, Wires, address_of};
 use crate::scenario::Scenario;
 
@@ -69,6 +70,8 @@ struct State {
     /// Where a node that starts afresh leaves what may be nowhere else.
     folder: TempDir,
     exported: Mutex<Vec<String>>,
+    /// Stores whose nodes started afresh.
+    parted: Mutex<Vec<u64>>,
     /// The id of the node that was started last.
     node: Mutex<String>,
     /// Ids of nodes that were here, and are no members any more.
@@ -113,6 +116,7 @@ impl Host {
                 stop: watch::channel(false).0,
                 folder: TempDir::new().context("a folder for exports")?,
                 exported: Mutex::default(),
+                parted: Mutex::default(),
                 node: Mutex::default(),
                 gone: Mutex::default(),
             }),
@@ -141,8 +145,9 @@ impl Host {
         self.state.stores.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Puts an empty disk in.
+    /// Puts an empty disk in, of which no node is known yet.
     pub fn wipe(&self) {
+        lock(&self.state.node).clear();
         self.replace_disk(Disk::new(self.scenario.settings.disk));
     }
 
@@ -153,11 +158,14 @@ impl Host {
 
     /// Puts a disk in that is as the last backup; empty, where there is none of a node that is still a member.
     pub fn restore(&self) {
-        let backup = lock(&self.state.backup);
-        let kept = backup.as_ref().filter(|(node, _)| !lock(&self.state.gone).contains(node));
-        let disk = kept.map_or_else(|| Disk::new(self.scenario.settings.disk), |(_, disk)| disk.backup());
-        drop(backup);
-        self.replace_disk(disk);
+        let backup = lock(&self.state.backup).as_ref().map(|(node, disk)| (node.clone(), disk.backup()));
+        match backup.filter(|(node, _)| !lock(&self.state.gone).contains(node)) {
+            Some((node, disk)) => {
+                *lock(&self.state.node) = node;
+                self.replace_disk(disk);
+            }
+            None => self.wipe(),
+        }
     }
 
     /// A node that was here is no member any more: nobody puts its disk back.
@@ -213,6 +221,12 @@ impl Host {
         lock(&self.state.exported).clone()
     }
 
+    /// Its stores whose nodes started afresh.
+    #[must_use]
+    pub fn parted(&self) -> Vec<Store> {
+        lock(&self.state.parted).iter().map(|store| (self.number, *store)).collect()
+    }
+
     /// How far ahead of its clock its node takes what a peer tells it.
     ///
     /// # Errors
@@ -266,6 +280,7 @@ impl Host {
         let parked = afresh::park(node, self.state.folder.path(), now).await?;
         tracing::warn!(host = self.number, exported = parked.exported, "starts afresh");
         lock(&self.state.exported).append(&mut ids_in(&parked.folder)?);
+        lock(&self.state.parted).push(self.store());
         self.wipe();
         Ok(false)
     }

@@ -78,6 +78,8 @@ pub struct Run {
     pub losses: Vec<Loss>,
     /// Transitions that were exported by nodes that started afresh.
     pub exported: BTreeSet<String>,
+    /// Stores whose nodes started afresh.
+    pub parted: BTreeSet<Store>,
     /// Nodes whose clocks were never touched.
     pub right_clocks: BTreeSet<u8>,
     /// Nodes whose clocks were far off, from when to when, while nothing else went wrong.

@@ -189,6 +189,7 @@ fn judged(
     let run = Run {
         losses,
         exported: hosts.iter().flat_map(Host::exported).collect(),
+        parted: hosts.iter().flat_map(Host::parted).collect(),
         right_clocks: right_clocks(plan),
         far_off: far_off(plan, drift_max),
         drift_max,
@@ -213,12 +214,8 @@ fn judged(
 
 /// Nodes whose clocks nothing happens to.
 fn right_clocks(plan: &Plan) -> BTreeSet<u8> {
-    let touched = plan.faults.iter().filter_map(|event| match event.fault {
-        Fault::Clock { host, .. } | Fault::Drift { host, .. } | Fault::Freeze(host) => Some(host),
-        _ => None,
-    });
-    let touched: BTreeSet<u8> = touched.collect();
-    (1..=plan.scenario.nodes()).filter(|node| !touched.contains(node)).collect()
+    let is_touched = |node: &u8| plan.faults.iter().any(|event| event.fault.touches_clock_of(*node));
+    (1..=plan.scenario.nodes()).filter(|node| !is_touched(node)).collect()
 }
 
 /// Nodes whose clocks are off by more than twice the bound, from when to when, if nothing but that happens in the run, and to one of

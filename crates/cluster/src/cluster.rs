@@ -24,7 +24,7 @@ use crate::context::Context;
 use crate::counters::Counters;
 use crate::membership::{self, INPUTS_MAX};
 use crate::net::Network;
-use crate::roster::Roster;
+use crate::roster::{Peer, Roster};
 use crate::{anti_entropy, certificates, following, joining, keeper, leaving, server};
 
 /// The note of what a node keeps of its cluster.
@@ -280,11 +280,12 @@ async fn watch_clocks(context: Arc<Context>) {
     loop {
         sleep(FENCE_INTERVAL).await;
         let offsets = context.roster.view(|peers| {
-            let connected = peers.values().filter(|peer| peer.link.is_some());
-            connected
-                .filter_map(|peer| peer.offset())
-                .map(|offset| context.ahead_of_wall(offset.nanos))
-                .collect::<Vec<_>>()
+            let ahead = context.wall_ahead();
+            // What was compared before the wall clock was set, or the machine slept, judges nothing.
+            let is_of_now =
+                |peer: &&Peer| Duration::from_nanos(peer.compared_wall_ahead.abs_diff(ahead)) <= context.drift_max;
+            let connected = peers.values().filter(|peer| peer.link.is_some()).filter(is_of_now);
+            connected.filter_map(Peer::offset).map(|offset| offset.nanos.saturating_sub(ahead)).collect::<Vec<_>>()
         });
         // With too few to judge it stays as it was judged last.
         let Some(median) = skew::median(offsets) else { continue };

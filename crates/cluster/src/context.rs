@@ -89,16 +89,16 @@ impl Context {
         self.began_on_the_wall.saturating_add(passed)
     }
 
-    /// How far a clock is ahead of the one on the wall here, which is so far ahead of the steady one.
-    pub(crate) fn ahead_of_wall(&self, ahead_of_steady: i64) -> i64 {
-        let wall = i128::from(self.now()) - i128::from(self.steady());
-        i64::try_from(i128::from(ahead_of_steady) - wall).unwrap_or_default()
+    /// How far the clock on the wall is ahead of the steady one. It changes where the wall clock is set, and where the machine
+    /// sleeps: the steady one does not go on then.
+    pub(crate) fn wall_ahead(&self) -> i64 {
+        i64::try_from(i128::from(self.now()) - i128::from(self.steady())).unwrap_or_default()
     }
 
-    /// A reading of the steady clock, as the one on the wall shows it now.
-    pub(crate) fn on_the_wall(&self, steady: u64) -> u64 {
-        let passed = self.steady().saturating_sub(steady);
-        self.now().saturating_sub(passed)
+    /// How long ago something was, in nanoseconds: an upper bound. `wall_ahead` is what [`Context::wall_ahead`] was when it was noted.
+    pub(crate) fn age(&self, steady: u64, wall_ahead: i64) -> u64 {
+        let slept = self.wall_ahead().saturating_sub(wall_ahead);
+        self.steady().saturating_sub(steady).saturating_add(u64::try_from(slept).unwrap_or_default())
     }
 
     pub(crate) fn node(&self) -> NodeId {

@@ -210,8 +210,7 @@ impl<'a> Teller<'a> {
             });
             self.relayed = Some((self.context.projections.position().sequence, taken));
         }
-        let on_the_wall = |relayed: Relayed| Relayed { clock: self.context.on_the_wall(relayed.clock), ..relayed };
-        told.unwrap_or_default().into_iter().map(on_the_wall).collect()
+        told.unwrap_or_default()
     }
 
     async fn send(&mut self, frame: &Downstream) -> Result<(), LinkError> {

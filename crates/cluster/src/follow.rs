@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::context::Context;
 use crate::horizon::settle;
 use crate::link::{FrameReader, Link, LinkError};
-use crate::roster::{Taken, Told};
+use crate::roster::{Peer, Taken, Told};
 
 /// Pages at the writer at a time: one that is synced, one that is decided, one that waits for that.
 const PAGES_IN_FLIGHT_MAX: usize = 3;
@@ -189,7 +189,13 @@ impl<'a> Follower<'a> {
         let trip = pulse.echo.and_then(|echo| {
             RoundTrip { sent: echo.sent, received: echo.received, answered: pulse.clock, returned }.offset()
         });
-        self.context.roster.note(self.peer, |peer| trip.into_iter().for_each(|offset| peer.clock.add(offset)));
+        let wall_ahead = self.context.wall_ahead();
+        self.context.roster.note(self.peer, |peer| {
+            if let Some(offset) = trip {
+                peer.clock.add(offset);
+                peer.compared_wall_ahead = wall_ahead;
+            }
+        });
         trip.is_some()
     }
 
@@ -222,11 +228,11 @@ impl<'a> Follower<'a> {
             self.context.counters.facts_refused.add(1);
             return Err(Parted::Store(refused));
         }
-        let now = self.context.steady();
+        let (now, wall_ahead) = (self.context.steady(), self.context.wall_ahead());
         self.context.roster.note(self.peer, |peer| {
             peer.taken.sequence = peer.taken.sequence.max(reached.sequence);
             peer.trouble = None;
-            peer.raise_as_of(peer.to_steady_clock(reached.clock, now));
+            peer.raise_as_of(peer.to_steady_clock(reached.clock, now), wall_ahead);
         });
         Ok(self.tell(reached.sequence).await?)
     }
@@ -255,7 +261,8 @@ impl<'a> Follower<'a> {
         let is_apart = |offset: Offset| {
             let half = self.context.drift_max / 2;
             let beyond = |nanos: i128| nanos.unsigned_abs() > half.as_nanos();
-            beyond(self.context.ahead_of_wall(offset.nanos).into()) || beyond(apart - i128::from(offset.nanos))
+            beyond(offset.nanos.saturating_sub(self.context.wall_ahead()).into())
+                || beyond(apart - i128::from(offset.nanos))
         };
         let (sequence, offset) =
             self.context.roster.peer(self.peer, |peer| (peer.taken.sequence, peer.offset())).unwrap_or_default();
@@ -275,8 +282,9 @@ impl<'a> Follower<'a> {
             let horizon = self.horizon;
             self.receive(Delivery { peer, incarnation, after, horizon, facts: Vec::new(), up_to: pulse.told }, reached);
         } else if self.in_flight.is_empty() {
-            let (context, now) = (self.context, self.context.steady());
-            context.roster.note(self.peer, |peer| peer.raise_as_of(peer.to_steady_clock(clock, now)));
+            let (now, wall_ahead) = (self.context.steady(), self.context.wall_ahead());
+            let note = |peer: &mut Peer| peer.raise_as_of(peer.to_steady_clock(clock, now), wall_ahead);
+            self.context.roster.note(self.peer, note);
         }
     }
 
@@ -289,7 +297,7 @@ impl<'a> Follower<'a> {
             let (outcomes, reached) = received(&mut self.in_flight).await;
             self.received(outcomes, reached).await?;
         }
-        let now = self.context.steady();
+        let (now, wall_ahead) = (self.context.steady(), self.context.wall_ahead());
         let region = &self.context.roster.here().region;
         // A neighbour's own feed is what tells of it: from others not everything it stamped has come.
         let is_far = |relayed: &&Relayed| {
@@ -311,7 +319,7 @@ impl<'a> Follower<'a> {
                     peer.taken = Taken { incarnation, sequence };
                 }
                 if is_clock_right {
-                    peer.raise_as_of(as_of);
+                    peer.raise_as_of(as_of, wall_ahead);
                 }
             });
         }

@@ -5,6 +5,7 @@
 //! nobody knows.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use plimsoll_domain::id::{ArtifactId, NodeId, TenantId};
 use plimsoll_domain::projection::{Body, Fact, RefKey};
@@ -26,7 +27,7 @@ const BYTES_MAX: usize = FRAME_BYTES_MAX / 4;
 pub struct Asked {
     /// Those that did not answer: what they know is not known.
     pub silent: Vec<NodeId>,
-    /// Whether the node has not caught up yet, so that there may be members it does not know and cannot ask.
+    /// Whether the node has not caught up yet, or met nobody, so that there may be members it does not know and cannot ask.
     pub is_catching_up: bool,
     /// Whether somebody knew something of the refs.
     pub is_known: bool,
@@ -48,8 +49,8 @@ impl Cluster {
         let refs = refs.into_iter().map(|key| (key.target_repo.to_string(), key.idempotency_key.to_string())).collect();
         let question = encode_ask_refs(&AskRefs { tenant: tenant.clone(), artifact: artifact.clone(), refs });
         let horizon = context.projections.horizon();
+        let is_catching_up = !*context.ready.borrow() || context.is_alone_so_far.load(Ordering::Relaxed);
         let answers = context.ask_all("refs", &question, horizon, decode_facts).await;
-        let is_catching_up = !*context.ready.borrow();
         let mut asked = Asked { silent: Vec::new(), is_catching_up, is_known: false };
         let mut facts = Vec::new();
         for (node, _, answer) in answers {

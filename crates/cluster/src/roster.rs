@@ -13,6 +13,7 @@ use plimsoll_domain::skew::{ClockFilter, Offset, WANDER_MAX};
 use plimsoll_wire::peer::v1::{Member, ROSTER_MAX, Refusal, RosterEntry};
 use tokio::sync::watch;
 
+use crate::context::Context;
 use crate::link::Link;
 use crate::plan::{Plan, plan};
 
@@ -65,6 +66,9 @@ pub(crate) struct Peer {
     pub(crate) clock: ClockFilter,
     /// All it had stamped by then, by this node's steady clock, is here; in nanoseconds, 0 where nothing is known.
     pub(crate) as_of: u64,
+    /// How far the clock on the wall was ahead of the steady one when that was noted, and when the clocks were compared last.
+    pub(crate) noted_wall_ahead: i64,
+    pub(crate) compared_wall_ahead: i64,
     /// When it was last heard of, by this node's clock.
     pub(crate) last_seen: u64,
     /// Whether another node was found at its address.
@@ -85,6 +89,8 @@ impl Peer {
             told: None,
             clock: ClockFilter::default(),
             as_of: 0,
+            noted_wall_ahead: 0,
+            compared_wall_ahead: 0,
             last_seen: 0,
             is_replaced: false,
             trouble: None,
@@ -97,8 +103,15 @@ impl Peer {
     }
 
     /// Notes that all it had stamped by then is here.
-    pub(crate) fn raise_as_of(&mut self, as_of: u64) {
-        self.as_of = self.as_of.max(as_of);
+    pub(crate) fn raise_as_of(&mut self, as_of: u64, wall_ahead: i64) {
+        if as_of >= self.as_of {
+            (self.as_of, self.noted_wall_ahead) = (as_of, wall_ahead);
+        }
+    }
+
+    /// How long ago that is, in nanoseconds; `None` where nothing is known.
+    pub(crate) fn age(&self, context: &Context) -> Option<u64> {
+        (self.as_of > 0).then(|| context.age(self.as_of, self.noted_wall_ahead))
     }
 
     /// A reading of its clock, as this node's steady one would have been then or a little before. 0 where that is not known: also

@@ -149,7 +149,6 @@ impl Cluster {
     /// How old what is read here may be.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
-        let now = self.context.steady();
         let silence = u64::try_from((self.context.pulse * PULSES_UNHEARD_MAX).as_nanos()).unwrap_or(u64::MAX);
         if self.context.is_alone_so_far.load(Ordering::Relaxed) {
             return Freshness::default();
@@ -158,16 +157,17 @@ impl Cluster {
         let has_caught_up = *self.context.ready.borrow();
         self.context.roster.view(|peers| {
             let members = || peers.values().filter(|peer| !peer.entry.gone);
-            let oldest = members().map(|peer| peer.as_of).min().unwrap_or(now);
+            let ages = members().map(|peer| peer.age(&self.context).map(Duration::from_nanos));
+            let oldest = ages.collect::<Option<Vec<_>>>().map(|ages| ages.into_iter().max().unwrap_or_default());
             let mut heard: BTreeMap<&str, (bool, &Region)> = BTreeMap::new();
             let here = &self.context.roster.here().region;
             for peer in members().filter(|peer| peer.entry.member.region != *here) {
                 let region = &peer.entry.member.region;
-                let is_heard = now.saturating_sub(peer.as_of) <= silence;
+                let is_heard = peer.age(&self.context).is_some_and(|age| age <= silence);
                 heard.entry(region.as_str()).or_insert((false, region)).0 |= is_heard;
             }
             Freshness {
-                staleness: (has_caught_up && oldest > 0).then(|| Duration::from_nanos(now.saturating_sub(oldest))),
+                staleness: oldest.filter(|_| has_caught_up),
                 regions_missing: heard
                     .into_values()
                     .filter(|(heard, _)| !heard)
@@ -257,15 +257,14 @@ impl Cluster {
 }
 
 fn status(context: &Context, peer: &Peer) -> MemberStatus {
-    let age = context.steady().saturating_sub(peer.as_of);
     MemberStatus {
         member: peer.entry.member.clone(),
         liveness: if peer.link.is_some() && peer.liveness == Liveness::Down { Liveness::Alive } else { peer.liveness },
         is_gone: peer.entry.gone,
         is_connected: peer.link.is_some(),
         lag_facts: peer.told.map(|told| told.sequence.saturating_sub(peer.taken.sequence)),
-        lag: (peer.as_of > 0).then(|| Duration::from_nanos(age)),
-        clock_offset_nanos: peer.offset().map(|offset| context.ahead_of_wall(offset.nanos)),
+        lag: peer.age(context).map(Duration::from_nanos),
+        clock_offset_nanos: peer.offset().map(|offset| offset.nanos.saturating_sub(context.wall_ahead())),
         last_seen: peer.last_seen,
         facts: peer.told.map(|told| told.facts),
         trouble: peer.trouble.clone(),

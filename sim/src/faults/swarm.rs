@@ -290,6 +290,12 @@ impl Chance<'_> {
 }
 
 impl Fault {
+    /// Whether the clock of a host is another one after it.
+    #[must_use]
+    pub fn touches_clock_of(&self, number: u8) -> bool {
+        matches!(*self, Self::Clock { host, .. } | Self::Drift { host, .. } | Self::Freeze(host) if host == number)
+    }
+
     /// Whether the node of a host is down after it.
     #[must_use]
     pub const fn takes_down(&self) -> bool {

@@ -15,10 +15,10 @@ pub fn broken(run: &Run) -> Vec<String> {
     broken
 }
 
-/// Nothing can have been on its way, and the disk that had the retirement is there.
+/// Nothing can have been on its way, and the disk that had the retirement is there: a node that starts afresh exports it.
 fn is_to_stay_away(run: &Run, retired: &Retired) -> bool {
     let is_lost = |loss: &Loss| loss.store == retired.store;
-    retired.is_certain && !run.losses.iter().any(is_lost)
+    retired.is_certain && !run.losses.iter().any(is_lost) && !run.parted.contains(&retired.store)
 }
 
 #[cfg(test)]
@@ -37,6 +37,9 @@ mod tests {
         run.losses.push(lost(1, 1));
         assert_eq!(broken(&run), [""; 0], "the retirement may have gone with the disk");
         run.losses.clear();
+        run.parted.insert((1, 0));
+        assert_eq!(broken(&run), [""; 0], "it was exported");
+        run.parted.clear();
         run.seen.retired.get_mut("a").unwrap().is_certain = false;
         assert_eq!(broken(&run), [""; 0], "a post may have come after it");
     }

@@ -57,7 +57,8 @@ impl Shaped {
             if read.is_empty() {
                 self.has_ended = true;
             } else {
-                let at = now + self.weather.delay(self.there, self.here, read.len(), now);
+                let at = now
+                    + self.weather.delay(self.there, self.here, read.len(), turmoil::sim_elapsed().unwrap_or_default());
                 let at = self.waiting.back().map_or(at, |(before, _)| at.max(*before));
                 self.waiting.push_back((at, read));
             }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::time::Instant;
 
 use crate::scenario::Link;
 
@@ -33,7 +32,7 @@ struct Way {
     link: Link,
     /// Bytes a link has yet to carry keep it busy so long, from the time of the last ones.
     busy: Duration,
-    asked: Option<Instant>,
+    asked: Option<Duration>,
     carried: u64,
 }
 
@@ -70,8 +69,8 @@ impl Weather {
         self.state().links.get(&(from, to)).map_or(0, |way| way.carried)
     }
 
-    /// How much later a segment that arrives now is there for whoever reads.
-    pub(super) fn delay(&self, from: IpAddr, to: IpAddr, bytes: usize, now: Instant) -> Duration {
+    /// How much later a segment that arrives now, since the beginning of the run, is there for whoever reads.
+    pub(super) fn delay(&self, from: IpAddr, to: IpAddr, bytes: usize, now: Duration) -> Duration {
         let State { rng, links } = &mut *self.state();
         let way = links.entry((from, to)).or_insert_with(|| Way::of(Link::of_millis(0)));
         way.carried += bytes as u64;
@@ -81,7 +80,7 @@ impl Weather {
             delay += lost.map(|time| RESEND * 2_u32.pow(time)).sum::<Duration>();
         }
         if let Some(bandwidth) = way.link.bandwidth {
-            let passed = way.asked.map_or(Duration::ZERO, |asked| now.saturating_duration_since(asked));
+            let passed = way.asked.map_or(Duration::ZERO, |asked| now.saturating_sub(asked));
             way.asked = Some(now);
             way.busy =
                 way.busy.saturating_sub(passed) + Duration::from_secs_f64(bytes as f64 / bandwidth.max(1) as f64);
@@ -102,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_link_carries_so_much_and_no_more() {
-        let (weather, now) = (Weather::fair(1), Instant::now());
+        let (weather, now) = (Weather::fair(1), Duration::ZERO);
         assert_eq!(weather.delay(ONE, OTHER, 1_000, now), Duration::ZERO);
         weather.set(ONE, OTHER, Link { bandwidth: Some(10_000), ..Link::of_millis(1) });
         assert_eq!(weather.delay(ONE, OTHER, 1_000, now), Duration::from_millis(100));
@@ -114,7 +113,7 @@ mod tests {
 
     #[test]
     fn what_is_lost_comes_later() {
-        let (weather, now) = (Weather::fair(1), Instant::now());
+        let (weather, now) = (Weather::fair(1), Duration::ZERO);
         weather.set(ONE, OTHER, Link { loss: 0.5, ..Link::of_millis(1) });
         let late = (0..1_000).filter(|_| weather.delay(ONE, OTHER, 1, now) >= RESEND).count();
         assert!((400..600).contains(&late), "{late}");

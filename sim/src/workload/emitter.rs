@@ -124,9 +124,10 @@ impl Emitter<'_> {
         // It does not know yet that this has become of it.
         let late = self.clients.after(node);
         let first = posted[0]["transition_id"].as_str().unwrap_or_default();
-        if self.rng.random_range(0..2_u32) == 0 && late != node && !self.clients.plan.unposted.contains(first) {
+        let (is_tried_again, part) = (self.rng.random_bool(0.5), self.rng.random_range(0.0..1.0));
+        if is_tried_again && late != node && !self.clients.plan.unposted.contains(first) {
             let half = LATE_MAX.min(self.clients.hosts[0].retention() / 2) / 2;
-            sleep(half.mul_f64(self.rng.random_range(0.0..1.0))).await;
+            sleep(half.mul_f64(part)).await;
             self.once(&posted[0], late, 1, half).await;
         }
         let ids: Vec<&str> = posted.iter().filter_map(|one| one["transition_id"].as_str()).collect();
@@ -191,7 +192,11 @@ impl Emitter<'_> {
         let disks = if answer.as_ref().is_ok_and(|answer| answer.status < 300) { disks } else { 1 };
         let stamp = answer.as_ref().ok().and_then(stamp_of);
         let outcome = answer.map_or(Outcome::Unknown, |answer| Outcome::of(&answer));
-        clients.history.end(id, Try { store, asked, told: now(), disks, outcome: outcome.clone(), stamp });
+        clients.history.end(
+            id,
+            Try { store, asked, told: now(), disks, outcome: outcome.clone(), stamp },
+            clients.store(node),
+        );
         outcome
     }
 }

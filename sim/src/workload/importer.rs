@@ -64,7 +64,11 @@ async fn send(clients: &Clients, node: u8, lines: Vec<Value>) -> Vec<Value> {
     for line in lines {
         let outcome = answers.next().map_or(Outcome::Unknown, outcome_of);
         let id = line["transition_id"].as_str().unwrap_or_default();
-        clients.history.end(id, Try { store, asked, told: now(), disks: 1, outcome: outcome.clone(), stamp: None });
+        clients.history.end(
+            id,
+            Try { store, asked, told: now(), disks: 1, outcome: outcome.clone(), stamp: None },
+            clients.store(node),
+        );
         if !matches!(outcome, Outcome::Stands | Outcome::Refused { is_final: true, .. }) {
             left.push(line);
         }

@@ -60,7 +60,7 @@ async fn compare(clients: &Clients, artifact: &str) {
     let Some(staleness) = staleness else { return };
     let then = asked.saturating_sub(staleness);
     let expected = clients.history.acknowledged_before(artifact, then);
-    if clients.hosts.iter().all(|host| host.store() == 0) && clients.store(clients.nearest) == store {
+    if clients.can_judge_age() && clients.store(clients.nearest) == store {
         for id in expected.difference(&ids).take(1) {
             let node = store.0;
             let words = format!("n{node} said {artifact} is at most {staleness:?} old at {asked:?}, and lacks {id}");

@@ -147,7 +147,11 @@ impl Judge {
             asking.body = transition.to_string();
             let answer = ask(&self.weather, asking).await;
             let outcome = answer.as_ref().map_or(Outcome::Unknown, Outcome::of);
-            self.history.end(&id, Try { store, asked, told: now(), disks: 1, outcome: outcome.clone(), stamp: None });
+            self.history.end(
+                &id,
+                Try { store, asked, told: now(), disks: 1, outcome: outcome.clone(), stamp: None },
+                store,
+            );
             if outcome == Outcome::Stands {
                 return Ok(());
             }

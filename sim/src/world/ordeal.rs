@@ -86,7 +86,9 @@ impl Ordeal {
             Fault::Stop(host) => self.stop(host),
             Fault::Restart(host) => self.restart(sim, host),
             Fault::Wipe(host) => self.replace_disk(sim, host, Host::wipe),
-            Fault::Restore(host) => self.replace_disk(sim, host, Host::restore),
+            Fault::Restore(host) => {
+                self.replace_disk(sim, host, if self.is_restorable(host) { Host::restore } else { Host::wipe });
+            }
             Fault::Backup(host) => self.host(host).back_up(),
             Fault::DiskFull(host) => {
                 self.ailing.insert(host);
@@ -157,6 +159,12 @@ impl Ordeal {
         replace(host);
         host.set_left(false);
         self.losses.push(Loss { store, at: sim.elapsed() });
+    }
+
+    /// Whether an older disk of a host can be put back. If its clock was ahead since, the node is taken for a copy of itself until
+    /// that time has come, and is to be started again then: `docs/operations.md`, *Backups*.
+    fn is_restorable(&self, number: u8) -> bool {
+        !self.plan.faults.iter().any(|event| event.fault.touches_clock_of(number))
     }
 
     /// Holds everything on the way to a host and from it, and its syncs; or lets them go on.
