@@ -242,7 +242,7 @@ fn lost_of(lost: &[String]) -> String {
 }
 
 /// The least of sorted samples that so many percent do not exceed.
-fn ranked(samples: &[Duration], percentile: f64) -> Option<Duration> {
+pub(crate) fn ranked(samples: &[Duration], percentile: f64) -> Option<Duration> {
     // 99.9 has no exact double: without the margin the rank of 1,000 samples would be 1,000 and not 999.
     let rank = (percentile / 100.0 * samples.len() as f64 - 1e-9).ceil().max(1.0);
     samples.get((rank as usize).min(samples.len()).checked_sub(1)?).copied()

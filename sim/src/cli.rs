@@ -3,4 +3,5 @@
 pub(crate) mod evidence;
 pub(crate) mod model;
 pub(crate) mod run;
+pub(crate) mod scale;
 pub(crate) mod scenarios;

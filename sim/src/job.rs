@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::assertions;
+use crate::measured::Measured;
 use crate::plan::Plan;
 use crate::record::recorded;
 use crate::scenario::problem::Problems;
@@ -143,6 +144,8 @@ pub struct Outcome {
     pub lasted: Duration,
     /// How long after the last fault and the last post all nodes were equal; `None` if they were not in time.
     pub converged: Option<Duration>,
+    /// What was measured, and asked by no assertion.
+    pub measured: Box<Measured>,
     /// What the process wrote to its standard error, as the account of a panic that was caught; told if the run is not sound.
     pub words: String,
 }
@@ -162,6 +165,7 @@ impl Outcome {
             reads: verdict.reads,
             lasted: verdict.lasted,
             converged: verdict.converged,
+            measured: Box::new(Measured::of(verdict)),
             words: String::new(),
         }
     }

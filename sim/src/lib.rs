@@ -5,6 +5,7 @@
 //! - [`scenario`], [`plan`], [`faults`]: what a run is of, and what goes wrong.
 //! - [`assertions`]: what is asked of a run beyond that.
 //! - [`job`], [`jobs`]: runs, each in a process of its own.
+//! - [`measured`], [`scale`]: what a run cost, and how that grows with nodes and regions.
 //! - [`report`], [`junit`]: what people and CI systems are told of runs.
 //! - [`workload`], [`client`], [`history`]: clients, and what they saw.
 //! - [`invariants`]: what must be true of every run.
@@ -23,10 +24,12 @@ pub mod invariants;
 pub mod job;
 pub mod jobs;
 pub mod junit;
+pub mod measured;
 pub mod net;
 pub mod plan;
 pub mod record;
 pub mod report;
+pub mod scale;
 pub mod scenario;
 pub mod shrink;
 pub mod smallest;

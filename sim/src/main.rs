@@ -35,6 +35,8 @@ enum Command {
     /// Makes a scenario file of a deployment, from the configuration files of its nodes.
     #[command(visible_alias = "from-config")]
     Model(cli::model::Model),
+    /// Measures what a cluster costs by its nodes and regions: time, traffic, memory.
+    Scale(cli::scale::Scale),
     /// One run, for the parent of this process.
     #[command(hide = true, name = plimsoll_sim::jobs::CHILD)]
     Child {
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => cli::scenarios::check(arguments),
         Command::Plan(arguments) => cli::scenarios::plan(arguments),
         Command::Model(arguments) => cli::model::model(arguments),
+        Command::Scale(arguments) => cli::scale::scale(arguments),
         Command::Child { seek } => plimsoll_sim::jobs::be_child(*seek).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

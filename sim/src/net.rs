@@ -13,7 +13,7 @@ use plimsoll_node::environment::{Connecting, Connector, Listener, Stream};
 use turmoil::net::{TcpListener, TcpStream};
 
 pub use shaped::Shaped;
-pub use weather::Weather;
+pub use weather::{Traffic, Weather};
 
 /// Where clients connect.
 pub const HTTP_PORT: u16 = 7171;

@@ -114,6 +114,8 @@ pub enum DiskKind {
 /// What clients do. Each node has clients near it; all rates are for each node, in simulated time, and bounded by 1,000.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
+    /// When clients begin: up to an hour after the run does. Not at all if it is over by then.
+    pub after: Duration,
     /// Artifacts that clients post about: 1 to 100,000.
     pub artifacts: u32,
     /// Posts a second of the emitter, which tries again, and elsewhere, with the same id.
@@ -135,6 +137,7 @@ pub struct Workload {
 impl Default for Workload {
     fn default() -> Self {
         Self {
+            after: Duration::ZERO,
             artifacts: 12,
             posts: 5.0,
             resolves: 0.2,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::net::Traffic;
 use crate::scenario::Measure;
 
 /// A promise that was broken.
@@ -38,6 +39,11 @@ pub struct Verdict {
     pub lost: Vec<String>,
     /// How long after the last fault and the last post all nodes were ready and equal; `None` if they were not in time.
     pub converged: Option<Duration>,
+    /// What nodes told each other while clients asked: what arrived from when they began until the end of `lasting`, by the regions
+    /// it came from and went to. Without what clients were told, and what turned up later.
+    pub traffic: BTreeMap<(String, String), Traffic>,
+    /// The same before clients began, in the second half of that time. Nothing where they began at once.
+    pub quiet: BTreeMap<(String, String), Traffic>,
     /// How long the run was, in simulated time.
     pub lasted: Duration,
 }

@@ -40,6 +40,9 @@ impl Clients {
     /// Does everything clients do until the time is up, and what was begun has ended.
     pub async fn run(self) {
         let workload = &self.plan.scenario.workload;
+        if !workload.after.is_zero() {
+            sleep(workload.after).await;
+        }
         let (posts, reads, watches) = (workload.posts, workload.reads, workload.watches);
         tokio::join!(
             self.each("emitter", posts, emitter::emit),

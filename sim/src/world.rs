@@ -1,6 +1,7 @@
 //! A run: hosts, clients and faults in one simulated time, then calm, then judgement.
 
 mod judge;
+mod meter;
 mod operator;
 mod ordeal;
 
@@ -25,6 +26,7 @@ use crate::trace::set_now;
 use crate::verdict::{Broken, Verdict};
 use crate::workload::Clients;
 use judge::Judge;
+use meter::Meter;
 use ordeal::Ordeal;
 
 /// When simulated time begins.
@@ -86,21 +88,25 @@ pub fn run(plan: &Plan) -> anyhow::Result<Verdict> {
     });
     let distances = Distances { names, regions: plan.scenario.region_of_each(), weather };
     distances.set_all(&sim, &plan.scenario);
+    let mut meter = Meter::new(&sim, &plan.scenario, &distances);
     let mut ordeal = Ordeal::new(&plan, Arc::clone(&hosts), distances);
     // Whatever a run shows that ends in a panic is of no more use.
-    let ended = catch_unwind(AssertUnwindSafe(|| live_through(&mut sim, &mut ordeal)));
+    let ended = catch_unwind(AssertUnwindSafe(|| live_through(&mut sim, &mut ordeal, &mut meter)));
     let ended = ended.unwrap_or_else(|panic| Err(format!("the product panicked: {}", text_of(panic.as_ref()))));
     let lasted = sim.elapsed();
     // What is left of the nodes is not to be asked any more.
     drop(catch_unwind(AssertUnwindSafe(|| drop(sim))));
-    judged(&plan, &hosts, &history, &judge, ordeal.losses, ended, lasted)
+    let verdict = judged(&plan, &hosts, &history, &judge, ordeal.losses, ended, lasted)?;
+    let (quiet, traffic) = meter.told();
+    Ok(Verdict { quiet, traffic, ..verdict })
 }
 
 /// Lets time pass until the judge and all clients have ended.
-fn live_through(sim: &mut Sim<'_>, ordeal: &mut Ordeal) -> Result<(), String> {
+fn live_through(sim: &mut Sim<'_>, ordeal: &mut Ordeal, meter: &mut Meter) -> Result<(), String> {
     loop {
         set_now(sim.elapsed());
         ordeal.happen(sim);
+        meter.read(sim.elapsed());
         match sim.step() {
             Ok(true) => return Ok(()),
             Ok(false) => {}

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -30,7 +31,6 @@ pub struct Shaped {
     waiting: VecDeque<(Instant, Bytes)>,
     sleep: Option<Pin<Box<Sleep>>>,
     has_ended: bool,
-    space: Box<[u8]>,
 }
 
 impl Shaped {
@@ -44,14 +44,15 @@ impl Shaped {
             waiting: VecDeque::new(),
             sleep: None,
             has_ended: false,
-            space: vec![0; CHUNK].into(),
         })
     }
 
     /// Takes in what has arrived. Pending once nothing more has.
     fn take_in(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Of no connection: a hundred nodes have tens of thousands of them.
+        let mut space = [MaybeUninit::uninit(); CHUNK];
         while !self.has_ended && self.waiting.len() < WAITING_MAX {
-            let mut buffer = ReadBuf::new(&mut self.space);
+            let mut buffer = ReadBuf::uninit(&mut space);
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
             let (read, now) = (Bytes::copy_from_slice(buffer.filled()), Instant::now());
             if read.is_empty() {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::AddAssign;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use serde::{Deserialize, Serialize};
 
 use crate::scenario::Link;
 
@@ -15,6 +17,30 @@ const RESEND: Duration = Duration::from_millis(200);
 
 /// So often is a segment sent again.
 const RESENDS_MAX: u32 = 6;
+
+/// What has arrived.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Segments: what one side wrote at once, in pieces of 16 KiB at most.
+    pub segments: u64,
+    /// Bytes of them, without the headers of TCP and of what is below.
+    pub bytes: u64,
+}
+
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.segments += other.segments;
+        self.bytes += other.bytes;
+    }
+}
+
+impl Traffic {
+    /// What has arrived since so much had.
+    #[must_use]
+    pub const fn since(self, before: Self) -> Self {
+        Self { segments: self.segments.saturating_sub(before.segments), bytes: self.bytes.saturating_sub(before.bytes) }
+    }
+}
 
 /// See the module. Clones are of the same weather.
 #[derive(Debug, Clone)]
@@ -33,12 +59,12 @@ struct Way {
     /// Bytes a link has yet to carry keep it busy so long, from the time of the last ones.
     busy: Duration,
     asked: Option<Duration>,
-    carried: u64,
+    carried: Traffic,
 }
 
 impl Way {
     const fn of(link: Link) -> Self {
-        Self { link, busy: Duration::ZERO, asked: None, carried: 0 }
+        Self { link, busy: Duration::ZERO, asked: None, carried: Traffic { segments: 0, bytes: 0 } }
     }
 }
 
@@ -58,22 +84,22 @@ impl Weather {
     pub fn set(&self, one: IpAddr, other: IpAddr, link: Link) {
         let links = &mut self.state().links;
         for way in [(one, other), (other, one)] {
-            let carried = links.get(&way).map_or(0, |way| way.carried);
+            let carried = links.get(&way).map(|way| way.carried).unwrap_or_default();
             links.insert(way, Way { carried, ..Way::of(link) });
         }
     }
 
-    /// Bytes that have arrived from one address at another.
+    /// What has arrived from one address at another.
     #[must_use]
-    pub fn carried(&self, from: IpAddr, to: IpAddr) -> u64 {
-        self.state().links.get(&(from, to)).map_or(0, |way| way.carried)
+    pub fn carried(&self, from: IpAddr, to: IpAddr) -> Traffic {
+        self.state().links.get(&(from, to)).map(|way| way.carried).unwrap_or_default()
     }
 
     /// How much later a segment that arrives now, since the beginning of the run, is there for whoever reads.
     pub(super) fn delay(&self, from: IpAddr, to: IpAddr, bytes: usize, now: Duration) -> Duration {
         let State { rng, links } = &mut *self.state();
         let way = links.entry((from, to)).or_insert_with(|| Way::of(Link::of_millis(0)));
-        way.carried += bytes as u64;
+        way.carried += Traffic { segments: 1, bytes: bytes as u64 };
         let mut delay = Duration::ZERO;
         if way.link.loss > 0.0 {
             let lost = (0..RESENDS_MAX).take_while(|_| rng.random_bool(way.link.loss.clamp(0.0, 1.0)));
@@ -108,7 +134,7 @@ mod tests {
         assert_eq!(weather.delay(ONE, OTHER, 1_000, now), Duration::from_millis(200));
         assert_eq!(weather.delay(OTHER, ONE, 1_000, now), Duration::from_millis(100), "each way");
         assert_eq!(weather.delay(ONE, OTHER, 1_000, now + Duration::from_secs(1)), Duration::from_millis(100));
-        assert_eq!(weather.carried(ONE, OTHER), 4_000);
+        assert_eq!(weather.carried(ONE, OTHER), Traffic { segments: 4, bytes: 4_000 });
     }
 
     #[test]

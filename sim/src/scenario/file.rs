@@ -47,6 +47,8 @@ const NODES: RangeInclusive<u32> = 2..=100;
 
 const LASTING: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 
+const AFTER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
+
 const RATE: RangeInclusive<f64> = 0.0..=1_000.0;
 
 const PART: RangeInclusive<f64> = 0.0..=1.0;
@@ -160,6 +162,7 @@ fn workload(top: &mut Reader<'_>) -> (Workload, BTreeSet<String>) {
     if let Some(imports) = table.item("imports").and_then(|item| count(item, 0..=10_000)) {
         workload.imports = imports;
     }
+    workload.after = table.duration("after", AFTER, workload.after);
     let Workload { posts, reads, watches, resolves, retires, doubled, .. } = &mut workload;
     let rates = [("posts", posts, RATE), ("reads", reads, RATE), ("watches", watches, RATE)];
     let parts = [("resolves", resolves, PART), ("retires", retires, PART), ("doubled", doubled, PART)];

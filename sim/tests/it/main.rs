@@ -1,6 +1,7 @@
 //! What `plimsoll-sim` does, by the binary: each run in a process of its own, as a run has to be.
 
 mod evidence;
+mod scale;
 mod scenarios;
 mod seeds;
 mod timeline;

@@ -70,8 +70,9 @@ fn pairs_of(link: &Link) -> [(&'static str, String); 4] {
 }
 
 fn push_workload(text: &mut String, workload: &Workload) -> std::fmt::Result {
-    let Workload { artifacts, posts, resolves, retires, doubled, reads, watches, imports } = workload;
-    writeln!(text, "\n[workload]\nartifacts = {artifacts}\nposts = {posts:?}\nresolves = {resolves:?}")?;
+    let Workload { after, artifacts, posts, resolves, retires, doubled, reads, watches, imports } = workload;
+    writeln!(text, "\n[workload]\nafter = \"{}\"", shown(*after))?;
+    writeln!(text, "artifacts = {artifacts}\nposts = {posts:?}\nresolves = {resolves:?}")?;
     writeln!(text, "retires = {retires:?}\ndoubled = {doubled:?}\nreads = {reads:?}")?;
     writeln!(text, "watches = {watches:?}\nimports = {imports}")
 }
