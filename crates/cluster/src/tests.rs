@@ -273,6 +273,7 @@ pub(crate) async fn converged(members: &[Member], facts: u64) {
     .await;
 }
 
+mod age;
 mod agreeing;
 mod forgetting;
 mod identities;

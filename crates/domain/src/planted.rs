@@ -40,13 +40,13 @@ pub enum Bug {
     /// The heads of artifacts are committed apart from their facts: a crash may come in between. Breaks *converge* and *keep*.
     BatchHalfApplied,
     /// A relay that begins to follow is not told what came before, as if the one before it had passed on all of that.
-    /// Breaks *bounded*, and *keep* where members' disks are waited for.
+    /// Breaks *honest*: answers are older than they say; and *keep* where members' disks are waited for.
     RelayLoses,
     /// A transition is said to be visible once it is committed, before the state is that has it, and before it is synced.
-    /// Breaks *forward*.
+    /// Breaks *honest*.
     ContainsTooEarly,
-    /// The watermark of a feed goes past facts that were not taken over. Breaks *bounded*, and *keep* where members' disks
-    /// are waited for.
+    /// The watermark of a feed goes past facts that were not taken over. Breaks *honest*: answers are older than they say; and
+    /// *keep* where members' disks are waited for.
     WatermarkBeforeFacts,
     /// A tombstone hides what was there before it, and not what is older and arrives later. Breaks *gone* and *converge*.
     RetiredComesBack,

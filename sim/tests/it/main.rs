@@ -1,6 +1,8 @@
 //! What `plimsoll-sim` does, by the binary: each run in a process of its own, as a run has to be.
 
 mod evidence;
+#[cfg(feature = "planted")]
+mod planted;
 mod scale;
 mod scenarios;
 mod seeds;

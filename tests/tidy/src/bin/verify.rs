@@ -3,7 +3,8 @@
 //! Each step says what it found. A step that cannot run here is listed at the end with its reason; with `CI=true` that
 //! is a failure. The last lines are those of the test runner, added up.
 //!
-//! `cargo verify --long` runs the crash tests with the number of rounds an issue is closed with.
+//! `cargo verify --long` runs the crash tests with the number of rounds an issue is closed with, and looks whether the simulation finds
+//! the bugs that are planted for it.
 
 #![expect(clippy::print_stdout, reason = "this is a program for a terminal")]
 
@@ -53,6 +54,9 @@ fn main() -> ExitCode {
             Err(Trouble::Failed(why)) => failed.push(format!("{name}: {why}")),
             Err(Trouble::NotRun(why)) => not_run.push(format!("{name}: {why}")),
         }
+    }
+    if long && let Err(Trouble::Failed(why) | Trouble::NotRun(why)) = step("planted bugs", planted_bugs) {
+        failed.push(format!("planted bugs: {why}"));
     }
     let mut tally = Tally::default();
     if let Err(Trouble::Failed(why) | Trouble::NotRun(why)) = step("tests", || tests(long, &mut tally)) {
@@ -111,6 +115,15 @@ fn simulation() -> Result<(), Trouble> {
         run(cargo().args(program).args(["--seeds", SEEDS, "--patience", PATIENCE_S, "--seed", seed]))
     };
     simulate("1").and_then(|()| simulate("random"))
+}
+
+/// What the simulation would find, were it in the product.
+fn planted_bugs() -> Result<(), Trouble> {
+    let package = ["--package", "plimsoll-sim", "--features", "planted"];
+    run(cargo()
+        .args(["test", "--quiet", "--locked", "--profile", "sim"])
+        .args(package)
+        .args(["--test", "it", "--", "planted"]))
 }
 
 fn tests(long: bool, tally: &mut Tally) -> Result<(), Trouble> {
