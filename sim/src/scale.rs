@@ -1,6 +1,6 @@
 //! What a cluster costs by its size: the same facts in clusters of so many nodes in so many regions, with nothing going wrong.
 //!
-//! Clients begin after [`SETTLING`], so that what nodes say to each other without any facts is told apart.
+//! Clients begin after [`Size::settling`], so that what nodes say to each other without any facts is told apart.
 
 mod plot;
 mod table;
@@ -14,10 +14,6 @@ pub use table::tables;
 use crate::job::Outcome;
 use crate::measured::Crossing;
 use crate::net::Traffic;
-
-/// How long nodes have to find each other before clients begin. What they say in the second half of it is what they say when idle:
-/// by default, a sign of life on each feed.
-pub const SETTLING: Duration = Duration::from_secs(8);
 
 /// Posts a second, of all clients together.
 pub const POSTS: f64 = 100.0;
@@ -50,11 +46,18 @@ impl Size {
         sizes
     }
 
+    /// How long nodes have to find each other before clients begin. What they say in the second half of it is taken for what they
+    /// say when idle: the signs of life on each feed, one in four seconds.
+    #[must_use]
+    pub const fn settling(self) -> Duration {
+        Duration::from_secs(if self.nodes > 30 { 20 } else { 8 })
+    }
+
     /// The scenario of a run of it, as a file has it, in which clients post for so long.
     #[must_use]
     pub fn scenario(self, posting: Duration) -> String {
         let Self { nodes, regions } = self;
-        let lasting = (SETTLING + posting).as_secs();
+        let lasting = (self.settling() + posting).as_secs();
         let mut text = format!("name = \"scale-{nodes}-{regions}\"\nlasting = \"{lasting}s\"\n");
         // Writing to a text does not fail, here and below.
         let _ = write!(text, "\n[links]\nwithin = {{ latency = \"1ms\" }}\nbetween = {{ latency = \"40ms\" }}\n");
@@ -67,7 +70,7 @@ impl Size {
             text,
             "\n[workload]\nafter = \"{}s\"\nartifacts = 4\nposts = {:?}\nwatches = {:?}\nreads = 0.0\nresolves = 0.0\n\
              retires = 0.0\ndoubled = 0.0\n",
-            SETTLING.as_secs(),
+            self.settling().as_secs(),
             of_each(POSTS),
             of_each(WATCHES)
         );
@@ -113,7 +116,7 @@ impl Row {
     }
 
     fn cost(&self, loaded: Traffic, quiet: Traffic) -> Cost {
-        let (facts, quiet_s) = (self.facts().max(1) as f64, SETTLING.as_secs_f64() / 2.0);
+        let (facts, quiet_s) = (self.facts().max(1) as f64, self.size.settling().as_secs_f64() / 2.0);
         let idle_bytes = quiet.bytes as f64 / quiet_s;
         Cost {
             bytes: loaded.bytes as f64 / facts,
@@ -189,7 +192,7 @@ mod tests {
         for size in sizes {
             let scenario = read("scale", &size.scenario(Duration::from_secs(5))).unwrap();
             assert_eq!((scenario.nodes(), scenario.regions.len()), (size.nodes, usize::from(size.regions)));
-            assert_eq!(scenario.lasting, SETTLING + Duration::from_secs(5));
+            assert_eq!(scenario.lasting, size.settling() + Duration::from_secs(5));
             assert!(scenario.swarm.is_none() && scenario.schedule.is_empty());
         }
     }
