@@ -27,6 +27,8 @@ fn the_lines_of_a_batch_keep_their_order_whatever_members_know() {
     let patient = ["--repair-timeout-ms", "30000"];
     let Some(cluster) = cluster("lines of a batch that rest on other members", &["eu", "us"], &patient) else { return };
     cluster.start_all();
+    // Before they have caught up they know nothing for sure.
+    until("all are ready", || cluster.numbers().all(|number| cluster.status(number)["state"] == "ready"));
     let lines = |artifact: &str, key: &str| {
         [
             transition(artifact, &format!("{key}-1"), "first", &[resolved(key, 7)]),
