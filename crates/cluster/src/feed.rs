@@ -199,12 +199,14 @@ impl<'a> Teller<'a> {
         let told = self.relayed.take_if(|(sequence, _)| *sequence <= at.sequence).map(|(_, relayed)| relayed);
         if self.relayed.is_none() {
             let taken = self.context.roster.view(|peers| {
-                let known = peers.values().filter(|peer| peer.as_of > 0 && !left_out.contains(&peer.entry.member.node));
-                let relayed = known.map(|peer| Relayed {
+                let others = peers.values().filter(|peer| !left_out.contains(&peer.entry.member.node));
+                let known = others.filter_map(|peer| Some((peer, peer.age(self.context)?)));
+                let relayed = known.map(|(peer, age)| Relayed {
                     node: peer.entry.member.node,
                     incarnation: peer.taken.incarnation,
                     sequence: peer.taken.sequence,
-                    clock: peer.as_of,
+                    // As the clock on the wall showed it: that is the one the follower compares with its own.
+                    clock: self.context.now().saturating_sub(age),
                 });
                 relayed.collect()
             });

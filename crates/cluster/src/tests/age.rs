@@ -38,6 +38,32 @@ async fn what_is_read_gets_older_however_the_clock_is_set() {
     }
 }
 
+/// One of two neighbours follows the node far away, and tells the other of it: by a clock that was set since it was started.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_neighbour_tells_of_another_gets_older_though_its_clock_was_set() {
+    let told_by = async |relay: usize| {
+        let net = Net::default();
+        let members = net.start_all(&["eu", "eu", "us"]).await;
+        let known = || members.iter().all(|member| member.cluster.freshness().staleness.is_some());
+        until("all have heard of each other", known).await;
+        // By more than the time between two signs of life, which hides less.
+        members[relay].ahead(-9_000);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        members[2].cluster.set_cut(true);
+        let cut = Instant::now();
+        while cut.elapsed() < Duration::from_secs(12) {
+            let least = cut.elapsed();
+            let age = members[1 - relay].cluster.freshness().staleness.unwrap();
+            assert!(age >= least, "{age:?} old, and nothing from afar for {least:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for member in members {
+            member.stop().await;
+        }
+    };
+    tokio::join!(told_by(0), told_by(1));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_has_met_nobody_knows_nothing_for_sure() {
     let net = Net::default();
