@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_node::afresh;
-use plimsoll_node::config::{Config, Sources};
+use plimsoll_node::config::{Config, SEEDS_MAX, SETTINGS, Sources};
 use plimsoll_node::environment::{DateHeader, Environment, Network, Security, Writing};
 use plimsoll_node::node::{Node, NodeOptions, RunningNode};
 use tempfile::TempDir;
@@ -47,8 +47,9 @@ pub struct Host {
     /// Where it is.
     pub region: Arc<str>,
     seed: u64,
-    members: u8,
     scenario: Arc<Scenario>,
+    /// What its node is told.
+    options: Arc<NodeOptions>,
     weather: Weather,
     state: Arc<State>,
 }
@@ -87,11 +88,15 @@ fn true_time() -> Duration {
     turmoil::since_epoch().unwrap_or_default()
 }
 
+fn unix_nanos(since: Duration) -> UnixNanos {
+    UnixNanos::new(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
 impl Host {
     /// A host with an empty disk. `seed` is what its node draws from.
     ///
     /// # Errors
-    /// There is no room for a folder of exports.
+    /// There is no room for a folder of exports, or the product refuses its settings.
     pub fn new(number: u8, scenario: &Arc<Scenario>, seed: u64, weather: &Weather) -> anyhow::Result<Self> {
         let regions = scenario.region_of_each();
         let region = regions.get(usize::from(number) - 1).context("a host that is not in the scenario")?;
@@ -99,8 +104,8 @@ impl Host {
             number,
             region: region.as_str().into(),
             seed,
-            members: scenario.nodes(),
             scenario: Arc::clone(scenario),
+            options: Arc::new(options(number, region, scenario)?),
             weather: weather.clone(),
             state: Arc::new(State {
                 disk: Mutex::new(Disk::new(scenario.settings.disk)),
@@ -228,17 +233,15 @@ impl Host {
     }
 
     /// How far ahead of its clock its node takes what a peer tells it.
-    ///
-    /// # Errors
-    /// The product refuses its settings.
-    pub fn drift_max(&self) -> anyhow::Result<Duration> {
-        Ok(self.options()?.drift_max)
+    #[must_use]
+    pub fn drift_max(&self) -> Duration {
+        self.options.drift_max
     }
 
     /// How long its node keeps what was retired.
     #[must_use]
     pub fn retention(&self) -> Duration {
-        self.options().map(|options| options.retention).unwrap_or_default()
+        self.options.retention
     }
 
     /// Runs its node until the host crashes, or the node is told to stop; and starts it again wherever a process manager would.
@@ -276,8 +279,7 @@ impl Host {
             node.stop().await?;
             anyhow::bail!("the node on host {} has ended by itself", self.number);
         }
-        let now = UnixNanos::new(u64::try_from(true_time().as_nanos()).unwrap_or(u64::MAX));
-        let parked = afresh::park(node, self.state.folder.path(), now).await?;
+        let parked = afresh::park(node, self.state.folder.path(), unix_nanos(true_time())).await?;
         tracing::warn!(host = self.number, exported = parked.exported, "starts afresh");
         lock(&self.state.exported).append(&mut ids_in(&parked.folder)?);
         lock(&self.state.parted).push(self.store());
@@ -287,7 +289,11 @@ impl Host {
 
     async fn start(&self) -> anyhow::Result<RunningNode> {
         let legacy = afresh::members_left(self.state.folder.path())?;
-        let options = NodeOptions { legacy, ..self.options()? };
+        let mut options = NodeOptions { legacy, ..NodeOptions::clone(&self.options) };
+        let newest = self.state.newest.load(Ordering::Relaxed);
+        if let (Some(cluster), Ok(newest @ 1..)) = (&mut options.cluster, u16::try_from(newest)) {
+            cluster.versions.newest = newest;
+        }
         let node = Node::start(options, self.environment().await?).await?;
         afresh::take_members(self.state.folder.path());
         *lock(&self.state.node) = node.node_id().to_string();
@@ -297,10 +303,7 @@ impl Host {
     async fn environment(&self) -> anyhow::Result<Environment> {
         let start = self.state.starts.fetch_add(1, Ordering::Relaxed);
         let (clock, low, disk) = (Arc::clone(&self.state), Arc::clone(&self.state), Arc::clone(&self.state));
-        let wall_clock = move || {
-            let shown = lock(&clock.clock).shows(true_time());
-            UnixNanos::new(u64::try_from(shown.as_nanos()).unwrap_or(u64::MAX))
-        };
+        let wall_clock = move || unix_nanos(lock(&clock.clock).shows(true_time()));
         let sync = move || -> Pin<Box<dyn Future<Output = ()> + Send>> {
             let disk = Arc::clone(&disk);
             Box::pin(async move {
@@ -326,33 +329,26 @@ impl Host {
             directory: None,
         })
     }
-
-    fn options(&self) -> anyhow::Result<NodeOptions> {
-        let others = (1..=self.members).filter(|other| *other != self.number);
-        let seeds: Vec<String> = others.map(|other| address_of(other, PEER_PORT).to_string()).take(SEEDS_MAX).collect();
-        let mut flags = vec![
-            ("peer_listen", address_of(self.number, PEER_PORT).to_string()),
-            ("seed", seeds.join(",")),
-            ("region", self.region.to_string()),
-        ];
-        for setting in plimsoll_node::config::SETTINGS {
-            if let Some(value) = self.scenario.settings.product.get(setting.key) {
-                flags.push((setting.key, value.clone()));
-            }
-        }
-        let tokens = format!("acme:{TOKEN}:read+write+admin,spy:{SPY}:read+write");
-        let variables = vec![("PLIMSOLL_TOKENS".to_owned(), tokens)];
-        let mut options = Config::load(&Sources { file: None, variables, flags })?.node_options();
-        let newest = self.state.newest.load(Ordering::Relaxed);
-        if let (Some(cluster), Ok(newest @ 1..)) = (&mut options.cluster, u16::try_from(newest)) {
-            cluster.versions.newest = newest;
-        }
-        Ok(options)
-    }
 }
 
-/// So many seeds a node may have.
-const SEEDS_MAX: usize = 64;
+/// What the node of a host is told.
+fn options(number: u8, region: &str, scenario: &Scenario) -> anyhow::Result<NodeOptions> {
+    let others = (1..=scenario.nodes()).filter(|other| *other != number);
+    let seeds: Vec<String> = others.map(|other| address_of(other, PEER_PORT).to_string()).take(SEEDS_MAX).collect();
+    let mut flags = vec![
+        ("peer_listen", address_of(number, PEER_PORT).to_string()),
+        ("seed", seeds.join(",")),
+        ("region", region.to_owned()),
+    ];
+    for setting in SETTINGS {
+        if let Some(value) = scenario.settings.product.get(setting.key) {
+            flags.push((setting.key, value.clone()));
+        }
+    }
+    let tokens = format!("acme:{TOKEN}:read+write+admin,spy:{SPY}:read+write");
+    let variables = vec![("PLIMSOLL_TOKENS".to_owned(), tokens)];
+    Ok(Config::load(&Sources { file: None, variables, flags })?.node_options())
+}
 
 /// The ids of the transitions in an export.
 fn ids_in(parked: &Path) -> anyhow::Result<Vec<String>> {

@@ -111,6 +111,6 @@ impl Pace {
 }
 
 /// Since the beginning of the run.
-fn now() -> Duration {
+pub(crate) fn now() -> Duration {
     turmoil::sim_elapsed().unwrap_or_default()
 }

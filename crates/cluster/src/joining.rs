@@ -65,7 +65,6 @@ struct Had {
 struct CatchingUp<'a> {
     context: &'a Context,
     had: BTreeMap<NodeId, Had>,
-    began: Instant,
     /// When the first peer was met.
     met: Option<Instant>,
     told: Instant,
@@ -75,7 +74,7 @@ struct CatchingUp<'a> {
 
 impl<'a> CatchingUp<'a> {
     fn new(context: &'a Context) -> Self {
-        Self { context, had: BTreeMap::new(), began: Instant::now(), met: None, told: Instant::now(), asked: None }
+        Self { context, had: BTreeMap::new(), met: None, told: Instant::now(), asked: None }
     }
 
     async fn run(mut self, joined: bool) {
@@ -123,7 +122,7 @@ impl<'a> CatchingUp<'a> {
         let Some(met) = self.met else {
             // Whoever is connected and has told nothing yet forgets, or is to be followed to its horizon first.
             let is_connected = || self.context.roster.view(|peers| peers.values().any(|peer| peer.link.is_some()));
-            let is_alone = self.began.elapsed() >= ALONE_AFTER && (joined || !is_connected());
+            let is_alone = self.context.began.elapsed() >= ALONE_AFTER && (joined || !is_connected());
             if is_alone {
                 tracing::warn!(joined, "no peer answers; the node goes on alone");
             }
@@ -145,7 +144,7 @@ impl<'a> CatchingUp<'a> {
         let context = self.context;
         let is_ahead = context.projections.horizon().is_none_or(|own| context.ahead(own).is_some());
         let is_unknown = || context.unmet_seeds.load(Ordering::Relaxed) > 0 || context.knows_too_little();
-        is_ahead || self.began.elapsed() < ALONE_AFTER && is_unknown()
+        is_ahead || context.began.elapsed() < ALONE_AFTER && is_unknown()
     }
 
     /// Asks who is there how far it is: not all are followed.

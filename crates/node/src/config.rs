@@ -23,7 +23,7 @@ use plimsoll_store::directory::EngineKind;
 use plimsoll_wire::peer::v1::SPOKEN;
 use thiserror::Error;
 
-pub use settings::{SETTINGS, Setting};
+pub use settings::{SEEDS_MAX, SETTINGS, Setting};
 
 use crate::access::{TOKENS_MAX, Token};
 use crate::node::{ClusterSettings, NodeOptions};

@@ -15,6 +15,7 @@ use crate::host::Host;
 use crate::invariants::{Artifact, Copy, Shown};
 use crate::net::Weather;
 use crate::plan::Plan;
+use crate::workload::now;
 
 /// How long the judge waits for an answer, and before it asks again.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,10 +43,6 @@ pub(super) struct Judge {
     weather: Weather,
     history: Arc<History>,
     found: Arc<Mutex<Found>>,
-}
-
-fn now() -> Duration {
-    turmoil::sim_elapsed().unwrap_or_default()
 }
 
 impl Judge {

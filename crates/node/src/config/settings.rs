@@ -61,7 +61,8 @@ pub(super) const TOKENS: &str = "tokens";
 /// The key of the seeds, which may be given one by one.
 const SEED: &str = "seed";
 
-const SEEDS_MAX: usize = 64;
+/// So many peers a node may be told to call first.
+pub const SEEDS_MAX: usize = 64;
 
 /// The settings there are, in the order of their documentation.
 pub const SETTINGS: &[Setting] = &[

@@ -94,7 +94,7 @@ impl Gate {
 pub(super) fn gated() -> (Arc<Hooked>, Arc<Gate>) {
     let gate = Arc::<Gate>::default();
     let at = Arc::clone(&gate);
-    (Arc::new(Hooked { disk: Memory::new(), on_read: Box::new(|| Ok(())), on_sync: Box::new(move || at.pass()) }), gate)
+    (Arc::new(Hooked { on_sync: Box::new(move || at.pass()), ..Hooked::default() }), gate)
 }
 
 /// While the disk syncs one group, the next is decided by what that one changed, and nobody is shown either.

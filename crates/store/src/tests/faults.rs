@@ -21,7 +21,7 @@ pub(super) fn flaky() -> (Arc<Hooked>, Countdown) {
         Ok(1) => Err(EngineError::Damaged { detail: "on purpose".to_owned() }),
         _ => Ok(()),
     };
-    (Arc::new(Hooked { disk: Memory::new(), on_read: Box::new(on_read), on_sync: Box::new(|| {}) }), countdown)
+    (Arc::new(Hooked { on_read: Box::new(on_read), ..Hooked::default() }), countdown)
 }
 
 /// An artifact that was retired and came back, with more refs than its head holds, in a store just opened.

@@ -126,7 +126,7 @@ async fn cut_short(disk: &Memory, until: UnixNanos, fails_at: u64, kept: usize) 
             failing.fail_next_sync();
         }
     };
-    let engine = Hooked { disk: disk.clone(), on_read: Box::new(|| Ok(())), on_sync: Box::new(on_sync) };
+    let engine = Hooked { disk: disk.clone(), on_sync: Box::new(on_sync), ..Hooked::default() };
     let store = Fixture::on(Arc::new(engine));
     store.pass(5);
     let outcome = match store.projections.promise(until, Duration::ZERO).await {
@@ -424,7 +424,7 @@ async fn a_promise_binds_after_a_restart_for_as_long_as_somebody_may_decide_by_i
 #[tokio::test]
 async fn nothing_is_promised_while_another_promise_is_made() {
     let slow = || thread::sleep(Duration::from_millis(20));
-    let engine = Hooked { disk: Memory::new(), on_read: Box::new(|| Ok(())), on_sync: Box::new(slow) };
+    let engine = Hooked { on_sync: Box::new(slow), ..Hooked::default() };
     let store = Fixture::on(Arc::new(engine));
     let (until, none) = (store.moment(), Duration::ZERO);
     let (one, other) = tokio::join!(store.projections.promise(until, none), store.projections.promise(until, none));

@@ -1,4 +1,4 @@
-//! A disk in memory that does as a test tells it before it reads or syncs.
+//! A disk in memory that does as a test tells it before it reads or syncs, and for each row it scans.
 
 use super::*;
 use crate::engine::{Batch, Direction, EngineError, KeyRange, Row, Table};
@@ -7,7 +7,14 @@ use crate::engine::{Batch, Direction, EngineError, KeyRange, Row, Table};
 pub(super) struct Hooked {
     pub(super) disk: Memory,
     pub(super) on_read: Box<dyn Fn() -> Result<(), EngineError> + Send + Sync>,
+    pub(super) on_row: Box<dyn Fn(Table) + Send + Sync>,
     pub(super) on_sync: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Default for Hooked {
+    fn default() -> Self {
+        Self { disk: Memory::new(), on_read: Box::new(|| Ok(())), on_row: Box::new(|_| {}), on_sync: Box::new(|| {}) }
+    }
 }
 
 impl Engine for Hooked {
@@ -23,7 +30,7 @@ impl Engine for Hooked {
         direction: Direction,
     ) -> Box<dyn Iterator<Item = Result<Row, EngineError>> + Send + 'a> {
         match (self.on_read)() {
-            Ok(()) => self.disk.scan(table, range, direction),
+            Ok(()) => Box::new(self.disk.scan(table, range, direction).inspect(move |_| (self.on_row)(table))),
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
     }
