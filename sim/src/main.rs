@@ -46,6 +46,10 @@ enum Command {
     },
 }
 
+fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 fn main() -> ExitCode {
     let Line { command } = Line::parse();
     let done = match &command {
@@ -59,6 +63,10 @@ fn main() -> ExitCode {
         Command::Child { seek } => plimsoll_sim::jobs::be_child(*seek).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
+        // Whoever read what is told has seen enough of it, as `head` has.
+        if error.chain().any(is_closed_pipe) {
+            return ExitCode::from(FAILED);
+        }
         // There is nowhere else to say it.
         let _ = writeln!(io::stderr(), "plimsoll-sim: {error:#}");
         ExitCode::from(FAILED)

@@ -189,6 +189,12 @@ async fn root_of(context: &Context, link: &Link) -> Result<Fingerprint, RunError
     }
 }
 
+/// Fetches from a peer all that it has at this moment and this node has not.
+pub(crate) async fn fetch_all(context: &Context, link: &Link) -> Result<(), RunError> {
+    let theirs = root_of(context, link).await?;
+    run_with(context, link, theirs).await.map(drop)
+}
+
 async fn repair(context: &Context, peer: &Differing) {
     match run_with(context, &peer.link, peer.seen.theirs).await {
         Ok(Run { facts: 0, .. }) => {}

@@ -25,7 +25,7 @@ use crate::counters::Counters;
 use crate::membership::{self, INPUTS_MAX};
 use crate::net::Network;
 use crate::roster::{Peer, Roster};
-use crate::{anti_entropy, certificates, following, joining, keeper, leaving, server};
+use crate::{anti_entropy, certificates, departures, following, joining, keeper, leaving, server};
 
 /// The note of what a node keeps of its cluster.
 pub(crate) const KEPT: &str = "cluster";
@@ -217,6 +217,7 @@ impl Cluster {
         tasks.spawn(membership::run(Arc::clone(&context), inputs, seed));
         tasks.spawn(keeper::keep(Arc::clone(&context), options.seeds.clone()));
         tasks.spawn(anti_entropy::run(Arc::clone(&context)));
+        tasks.spawn(departures::run(Arc::clone(&context)));
         tasks.spawn(leaving::keep_roster(Arc::clone(&context)));
         tasks.spawn(following::run(Arc::clone(&context)));
         tasks.spawn(certificates::watch(Arc::clone(&context)));

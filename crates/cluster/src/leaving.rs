@@ -87,8 +87,10 @@ impl Cluster {
         }
         tracing::info!("leaving: another member has all that is here");
         context.has_left.store(true, Ordering::Relaxed);
-        let gone = RosterEntry { member: context.roster.here().clone(), gone: true };
-        let frame = encode_roster(&[gone]);
+        // With all the others: they hear of the one that has it all no later than that this one is gone.
+        let mut entries = context.roster.entries();
+        entries[0].gone = true;
+        let frame = encode_roster(&entries);
         let telling = links(context).into_iter().map(|(_, link)| {
             let frame = frame.clone();
             async move { link.ask("roster", frame, EXCHANGE_TIME_MAX).await }

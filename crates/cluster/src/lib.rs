@@ -10,8 +10,9 @@
 //!
 //! Behind them: `keeper` makes connections (`link`) and `server` takes them; `identity` turns copies of nodes away; `roster`
 //! holds who the members are, and `membership` finds out who is alive; `plan` says who follows whose feed, `feed` tells one,
-//! `follow` takes it over; `anti_entropy` finds what no feed brings; `joining` says when a node has caught up. `retention`
-//! agrees on what to forget, `absence` tells who is not waited for, and `horizon` sees to it that nobody brings it back.
+//! `follow` takes it over; `anti_entropy` finds what no feed brings, and `departures` what those had who are gone; `joining`
+//! says when a node has caught up. `retention` agrees on what to forget, `absence` tells who is not waited for, and `horizon`
+//! sees to it that nobody brings it back.
 
 mod absence;
 pub mod afresh;
@@ -20,6 +21,7 @@ mod certificates;
 pub mod cluster;
 mod context;
 mod counters;
+mod departures;
 mod feed;
 mod follow;
 mod following;

@@ -5,9 +5,11 @@
 //! gone stands, and of two ways a member spoke of itself the later one stands.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use plimsoll_domain::id::NodeId;
+use plimsoll_domain::planted::{self, Bug};
 use plimsoll_domain::projection::Fingerprint;
 use plimsoll_domain::skew::{ClockFilter, Offset, WANDER_MAX};
 use plimsoll_wire::peer::v1::{Member, ROSTER_MAX, Refusal, RosterEntry};
@@ -75,6 +77,10 @@ pub(crate) struct Peer {
     pub(crate) is_replaced: bool,
     /// What was wrong with it last.
     pub(crate) trouble: Option<String>,
+    /// How many had gone, as far as this node knew, when it began to compare with this peer last and came to the end.
+    compared: u64,
+    /// Of one that is gone: whether all that is left of it is here.
+    is_outlived: bool,
 }
 
 impl Peer {
@@ -94,7 +100,14 @@ impl Peer {
             last_seen: 0,
             is_replaced: false,
             trouble: None,
+            compared: 0,
+            is_outlived: false,
         }
+    }
+
+    /// Whether it may have stamped what others have, and this node has not.
+    pub(crate) fn counts(&self) -> bool {
+        !self.entry.gone || (!self.is_outlived && !planted::has(Bug::DepartedUncounted))
     }
 
     /// How its clock differs from this node's steady one.
@@ -130,6 +143,8 @@ impl Peer {
 pub(crate) struct Roster {
     here: Member,
     peers: Mutex<BTreeMap<NodeId, Peer>>,
+    /// How many members have gone, as far as this node knows. Written under the lock of the peers.
+    departures: AtomicU64,
     changed: watch::Sender<()>,
     acknowledged: watch::Sender<()>,
 }
@@ -145,8 +160,15 @@ impl Roster {
     /// The roster of node `here`, as it was kept.
     pub(crate) fn new(here: Member, kept: Vec<RosterEntry>) -> Self {
         let others = kept.into_iter().filter(|entry| entry.member.node != here.node);
-        let peers = others.map(|entry| (entry.member.node, Peer::new(entry))).collect();
-        Self { here, peers: Mutex::new(peers), changed: watch::Sender::new(()), acknowledged: watch::Sender::new(()) }
+        let peers: BTreeMap<_, _> = others.map(|entry| (entry.member.node, Peer::new(entry))).collect();
+        let gone = peers.values().filter(|peer| peer.entry.gone).count();
+        Self {
+            here,
+            peers: Mutex::new(peers),
+            departures: AtomicU64::new(gone as u64),
+            changed: watch::Sender::new(()),
+            acknowledged: watch::Sender::new(()),
+        }
     }
 
     /// This node.
@@ -220,12 +242,14 @@ impl Roster {
             match peers.get_mut(&node) {
                 None if is_full => {}
                 None => {
+                    self.departures.fetch_add(entry.gone.into(), Ordering::Relaxed);
                     peers.insert(node, Peer::new(entry));
                     merged = Merged::Changed;
                 }
                 Some(peer) => {
                     let joined = join(&peer.entry, &entry);
                     if joined != peer.entry {
+                        self.departures.fetch_add((joined.gone && !peer.entry.gone).into(), Ordering::Relaxed);
                         peer.entry = joined;
                         merged = Merged::Changed;
                     }
@@ -237,6 +261,31 @@ impl Roster {
             self.changed.send_replace(());
         }
         merged
+    }
+
+    /// How many have gone, and the members that there is a connection to and with whom this node has not compared since.
+    pub(crate) fn to_compare(&self) -> (u64, Vec<(NodeId, Link)>) {
+        let peers = self.lock();
+        let departures = self.departures.load(Ordering::Relaxed);
+        let is_due = peers.values().any(|peer| peer.entry.gone && peer.counts());
+        let due = peers.iter().filter(|(_, peer)| is_due && !peer.entry.gone && peer.compared < departures);
+        (departures, due.filter_map(|(node, peer)| Some((*node, peer.link.clone()?))).collect())
+    }
+
+    /// Notes that all is here that a peer had when so many had gone.
+    pub(crate) fn compared(&self, node: NodeId, departures: u64) {
+        self.note(node, |peer| peer.compared = peer.compared.max(departures));
+    }
+
+    /// Those who are gone count no more once this node has compared with every member since. Returns whether none counts.
+    pub(crate) fn outlive(&self) -> bool {
+        let mut peers = self.lock();
+        let departures = self.departures.load(Ordering::Relaxed);
+        let has_compared = peers.values().all(|peer| peer.entry.gone || peer.compared >= departures);
+        if has_compared {
+            peers.values_mut().filter(|peer| peer.entry.gone).for_each(|peer| peer.is_outlived = true);
+        }
+        has_compared || !peers.values().any(|peer| peer.entry.gone && peer.counts())
     }
 
     /// Whether a caller may be talked to, as far as the roster goes.
@@ -331,6 +380,50 @@ mod tests {
         assert_eq!(roster.admits(NodeId::new(2)), Err(Refusal::Gone));
         assert_eq!(roster.merge([entry(9, false), RosterEntry { member: member(1, 7), gone: true }]), Merged::Same);
         assert_eq!(roster.here().generation, 1, "nobody else speaks for this node");
+    }
+
+    fn entry(node: u64, gone: bool) -> RosterEntry {
+        RosterEntry { member: member(node, 1), gone }
+    }
+
+    fn counts(roster: &Roster, node: u64) -> bool {
+        roster.peer(NodeId::new(node), Peer::counts).unwrap()
+    }
+
+    #[test]
+    fn who_is_gone_counts_until_all_others_were_compared_with() {
+        let roster = Roster::new(member(1, 1), vec![entry(2, false), entry(3, false), entry(4, false)]);
+        assert!(roster.outlive() && counts(&roster, 2), "nobody is gone");
+        roster.merge([entry(2, true)]);
+        assert!(!roster.outlive() && counts(&roster, 2));
+        roster.compared(NodeId::new(3), 1);
+        assert!(!roster.outlive() && counts(&roster, 2), "node 4 may have what 2 had");
+        roster.compared(NodeId::new(4), 1);
+        assert!(roster.outlive() && !counts(&roster, 2) && counts(&roster, 3));
+    }
+
+    /// What node 2 had is at 3, and then at 4, which was compared with in between.
+    #[test]
+    fn who_is_gone_counts_while_another_one_goes() {
+        let roster = Roster::new(member(1, 1), vec![entry(2, false), entry(3, false), entry(4, false)]);
+        roster.merge([entry(2, true)]);
+        roster.compared(NodeId::new(4), 1);
+        roster.merge([entry(3, true)]);
+        roster.compared(NodeId::new(4), 1);
+        assert!(!roster.outlive() && counts(&roster, 2) && counts(&roster, 3), "4 was compared with before 3 went");
+        roster.compared(NodeId::new(4), 2);
+        assert!(roster.outlive() && !counts(&roster, 2) && !counts(&roster, 3));
+        roster.merge([entry(4, true)]);
+        assert!(roster.outlive() && !counts(&roster, 4), "nobody else can have anything");
+    }
+
+    #[test]
+    fn who_was_gone_before_the_start_counts_until_all_others_were_compared_with() {
+        let roster = Roster::new(member(1, 1), vec![entry(2, true), entry(3, false)]);
+        assert!(!roster.outlive() && counts(&roster, 2));
+        assert_eq!(roster.to_compare().0, 1);
+        roster.compared(NodeId::new(3), 1);
+        assert!(roster.outlive() && !counts(&roster, 2));
     }
 
     #[test]

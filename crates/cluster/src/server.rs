@@ -313,6 +313,10 @@ async fn differ(context: &Context, body: Incoming) -> Result<Body, Refused> {
 async fn fetch(context: &Context, peer: NodeId, body: Incoming) -> Result<Body, Refused> {
     let theirs = decode_fingerprint(&frame_of(body).await?)?;
     let unavailable = Refused::Status(StatusCode::SERVICE_UNAVAILABLE);
+    if *context.leaving.borrow() {
+        tracing::info!(%peer, "does not take over what a member has that leaves: this one leaves too");
+        return Err(unavailable);
+    }
     let Some(link) = context.roster.peer(peer, |peer| peer.link.clone()).flatten() else { return Err(unavailable) };
     match anti_entropy::run_with(context, &link, theirs).await {
         Ok(run) => {

@@ -63,7 +63,7 @@ pub struct MemberStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Freshness {
     /// Everything any member had stamped so long ago is here: an upper bound. `None` where there is none: some member has not been
-    /// heard of since this node started, or it has not caught up yet.
+    /// heard of since this node started, or it has not caught up yet. A member that is gone counts until all that is left of it is here.
     pub staleness: Option<Duration>,
     /// Other regions from which nothing has come lately.
     pub regions_missing: Vec<Region>,
@@ -157,7 +157,10 @@ impl Cluster {
         let has_caught_up = *self.context.ready.borrow();
         self.context.roster.view(|peers| {
             let members = || peers.values().filter(|peer| !peer.entry.gone);
-            let ages = members().map(|peer| peer.age(&self.context).map(Duration::from_nanos));
+            let ages = peers
+                .values()
+                .filter(|peer| peer.counts())
+                .map(|peer| peer.age(&self.context).map(Duration::from_nanos));
             let oldest = ages.collect::<Option<Vec<_>>>().map(|ages| ages.into_iter().max().unwrap_or_default());
             let mut heard: BTreeMap<&str, (bool, &Region)> = BTreeMap::new();
             let here = &self.context.roster.here().region;

@@ -54,11 +54,13 @@ pub enum Bug {
     FenceOff,
     /// The feed of changes tells a tenant of the artifacts of all others. Breaks *private*.
     TenantLeftOut,
+    /// A member that is gone counts no more for how old answers are, though what it had may be elsewhere only. Breaks *honest*.
+    DepartedUncounted,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::GreaterStampKept,
         Self::AckBeforeSync,
         Self::ConflictWithoutAsking,
@@ -75,6 +77,7 @@ impl Bug {
         Self::RetiredComesBack,
         Self::FenceOff,
         Self::TenantLeftOut,
+        Self::DepartedUncounted,
     ];
 
     /// Its name, which stays what it is.
@@ -97,6 +100,7 @@ impl Bug {
             Self::RetiredComesBack => "retired-comes-back",
             Self::FenceOff => "fence-off",
             Self::TenantLeftOut => "tenant-left-out",
+            Self::DepartedUncounted => "departed-uncounted",
         }
     }
 }

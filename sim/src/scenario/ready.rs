@@ -10,13 +10,14 @@ pub struct Ready {
 }
 
 /// All of them.
-pub const READY: [Ready; 8] = [
+pub const READY: [Ready; 9] = [
     Ready { name: "three-regions", text: include_str!("../../scenarios/three-regions.toml") },
     Ready { name: "region-loss", text: include_str!("../../scenarios/region-loss.toml") },
     Ready { name: "flapping-link", text: include_str!("../../scenarios/flapping-link.toml") },
     Ready { name: "clock-storm", text: include_str!("../../scenarios/clock-storm.toml") },
     Ready { name: "wrong-clock", text: include_str!("../../scenarios/wrong-clock.toml") },
     Ready { name: "away-too-long", text: include_str!("../../scenarios/away-too-long.toml") },
+    Ready { name: "leaves", text: include_str!("../../scenarios/leaves.toml") },
     Ready { name: "rolling-upgrade", text: include_str!("../../scenarios/rolling-upgrade.toml") },
     Ready { name: "laptop-legion", text: include_str!("../../scenarios/laptop-legion.toml") },
 ];

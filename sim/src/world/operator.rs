@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::client::{Asking, ask};
 use crate::faults::Fault;
@@ -16,6 +16,9 @@ use crate::plan::Plan;
 /// How long the operator waits for an answer: a node that leaves may take half a minute.
 const PATIENCE: Duration = Duration::from_secs(40);
 
+/// How soon the others are asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
 /// Does what the plan has for an operator, each at its time.
 pub(super) async fn run(plan: Arc<Plan>, hosts: Arc<Vec<Host>>, weather: Weather) {
     let mut tasks = JoinSet::new();
@@ -24,7 +27,7 @@ pub(super) async fn run(plan: Arc<Plan>, hosts: Arc<Vec<Host>>, weather: Weather
         match event.fault {
             Fault::Leave(host) => tasks.spawn(async move {
                 sleep(event.at).await;
-                leave(&hosts[usize::from(host) - 1], &weather).await;
+                leave(&hosts, &hosts[usize::from(host) - 1], &weather).await;
             }),
             Fault::Forget { host, member } => tasks.spawn(async move {
                 sleep(event.at).await;
@@ -36,14 +39,37 @@ pub(super) async fn run(plan: Arc<Plan>, hosts: Arc<Vec<Host>>, weather: Weather
     while tasks.join_next().await.is_some() {}
 }
 
-async fn leave(host: &Host, weather: &Weather) {
+async fn leave(hosts: &[Host], host: &Host, weather: &Weather) {
+    let node = host.node_id();
+    // Whether it has left may not be known for a while, so nobody puts its disk back.
+    host.set_gone(&node);
     let asking = Asking { patience: PATIENCE, ..Asking::of(host.number, Method::POST, "/cluster/leave") };
-    let status = ask(weather, asking).await.map_or(0, |answer| answer.status);
+    let status = ask(weather, asking).await.ok().map(|answer| answer.status);
     tracing::info!(host = host.number, status, "was let leave");
-    if status == 204 {
+    let has_left = match status {
+        Some(status) => status == 204,
+        None => is_gone(hosts, host.number, &node, weather).await,
+    };
+    if has_left && host.node_id() == node {
         host.set_left(true);
-        host.set_gone(&host.node_id());
     }
+}
+
+/// Whether the others say that a node has left which has not answered: asked until one of them does, or for as long as it would have had.
+async fn is_gone(hosts: &[Host], host: u8, node: &str, weather: &Weather) -> bool {
+    let asking = async {
+        loop {
+            for other in hosts.iter().map(|host| host.number).filter(|other| *other != host) {
+                let Ok(status) = ask(weather, Asking::of(other, Method::GET, "/cluster")).await else { continue };
+                let members = status.body["members"].as_array().cloned().unwrap_or_default();
+                if members.iter().any(|member| member["node_id"] == node && member["state"] == "gone") {
+                    return;
+                }
+            }
+            sleep(ASK_AGAIN).await;
+        }
+    };
+    timeout(PATIENCE, asking).await.is_ok()
 }
 
 /// Forgets those that were at the address of a host, and were replaced by the one that is there now.

@@ -3,6 +3,7 @@
 mod evidence;
 #[cfg(feature = "planted")]
 mod planted;
+mod regressions;
 mod scale;
 mod scenarios;
 mod seeds;

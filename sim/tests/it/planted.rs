@@ -6,7 +6,7 @@ use plimsoll_domain::planted::Bug;
 use super::{simulate, text};
 
 /// A bug, what finds it, and a promise that is broken then.
-const FOUND: [(&str, &[&str], &str); 16] = [
+const FOUND: [(&str, &[&str], &str); 17] = [
     ("greater-stamp-kept", &["--seed", "1"], "forward"),
     ("ack-before-sync", &["--seed", "9"], "honest"),
     ("conflict-without-asking", &["--seed", "1"], "honest"),
@@ -23,6 +23,7 @@ const FOUND: [(&str, &[&str], &str); 16] = [
     ("retired-comes-back", &["--seed", "13"], "converge"),
     ("fence-off", &["wrong-clock", "--seed", "1"], "fenced"),
     ("tenant-left-out", &["--seed", "2"], "private"),
+    ("departed-uncounted", &["leaves", "--seed", "3"], "honest"),
 ];
 
 #[test]

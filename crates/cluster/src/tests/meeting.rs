@@ -103,6 +103,20 @@ async fn who_has_left_is_no_member_and_comes_back_only_as_a_new_node() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_do_not_leave_to_each_other() {
+    let net = Net::default();
+    let members = net.start_all(&["eu", "us"]).await;
+    let ready = || members.iter().all(|member| member.cluster.is_ready());
+    until("both are ready", ready).await;
+    let patience = Duration::from_secs(1);
+    let (one, other) = tokio::join!(members[0].cluster.leave(patience), members[1].cluster.leave(patience));
+    assert!(one.is_err() || other.is_err(), "nobody has what the two had");
+    for member in members {
+        member.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_leaves_only_when_another_has_all_it_has() {
     let net = Net::default();
     let members = net.start_all(&["eu", "us"]).await;
