@@ -110,15 +110,15 @@ fn run_compare(arguments: &CompareArguments, global: &Global, printer: &mut Prin
     prepare(&node, &arguments.artifacts, printer)?;
     let recorded = Duration::from_secs_f64(arguments.seconds);
     let scope = Scope { artifacts: &arguments.artifacts, generator: &arguments.generator, recorded, global };
-    let measure = |case, side| {
+    let measure = |case, side, load| {
         let target = if side == Side::Node { &node } else { &floor };
         let (mix, connections) = match case {
             Case::Cursor => (Mix::Cursor, CONNECTIONS),
-            Case::Post => (Mix::Post, CONNECTIONS),
+            Case::Post | Case::PostPaced => (Mix::Post, CONNECTIONS),
             Case::PostAlone => (Mix::Post, 1),
             Case::Batch => (Mix::Batch(arguments.lines), arguments.batch_connections),
         };
-        scope.measure(target, mix, Load::Closed, connections)
+        scope.measure(target, mix, load, connections)
     };
     let comparison = Comparison::measure(arguments, |progress| printer.remark(progress), measure)?;
     printer.answer(&comparison, || comparison.to_string().trim_end().to_owned())?;

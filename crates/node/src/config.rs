@@ -19,10 +19,11 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use plimsoll_domain::id::{ClusterName, Region, TenantId};
-use plimsoll_store::directory::EngineKind;
+use plimsoll_store::directory::{Directory, EngineKind};
 use plimsoll_wire::peer::v1::SPOKEN;
 use thiserror::Error;
 
+use settings::MIB;
 pub use settings::{SEEDS_MAX, SETTINGS, Setting};
 
 use crate::access::{TOKENS_MAX, Token};
@@ -66,8 +67,8 @@ pub struct Config {
     pub retention: Duration,
     /// The engine of a new data directory; an existing one has to be of it.
     pub engine: Option<EngineKind>,
-    /// Bytes of memory for everything that is cached.
-    pub cache_bytes: u64,
+    /// Bytes of memory for everything that is cached; `None` for what suits the engine.
+    pub cache_bytes: Option<u64>,
     /// How far ahead of this node's clock a token may lie.
     pub drift_max: Duration,
     /// The tokens the node knows.
@@ -274,7 +275,7 @@ impl Config {
             pulse: Duration::ZERO,
             retention: Duration::ZERO,
             engine: None,
-            cache_bytes: 0,
+            cache_bytes: None,
             drift_max: Duration::ZERO,
             tokens: Vec::new(),
             anon_read: AnonRead::Nothing,
@@ -324,21 +325,32 @@ impl Config {
 
     /// The engine's share of the cache: a sixth, for the scans and lists that nothing else caches.
     #[must_use]
-    pub const fn engine_cache_bytes(&self) -> u64 {
-        self.cache_bytes / 6
+    pub fn engine_cache_bytes(&self) -> u64 {
+        self.cache_bytes() / 6
+    }
+
+    /// Bytes of memory for everything that is cached: what was said, or else what keeps a node with 100,000 artifacts below 200 MiB
+    /// (`docs/benchmarks.md`, *Memory and disk*).
+    fn cache_bytes(&self) -> u64 {
+        let engine = Directory::kind_of(&self.data_dir).or(self.engine).unwrap_or_default();
+        self.cache_bytes.unwrap_or(match engine {
+            EngineKind::Fjall | EngineKind::Redb => 96 * MIB,
+            EngineKind::Sled => 24 * MIB,
+        })
     }
 
     /// What the node is told.
     #[must_use]
     pub fn node_options(&self) -> NodeOptions {
         let unless_zero = |number: u64| if number == 0 { u64::MAX } else { number };
+        let cache_bytes = self.cache_bytes();
         NodeOptions {
             cluster: self.peer_listen.is_some().then(|| self.cluster_settings()),
             ack_timeout: self.ack_timeout,
             has_test_controls: false,
             drift_max: self.drift_max,
-            cursor_cache_bytes: self.cache_bytes / 3,
-            head_cache_bytes: self.cache_bytes / 2,
+            cursor_cache_bytes: cache_bytes / 3,
+            head_cache_bytes: cache_bytes / 2,
             tenant_transitions_max: unless_zero(self.tenant_transitions_max),
             tenant_bytes_max: unless_zero(self.tenant_bytes_max),
             reserve_bytes: self.reserve_bytes,

@@ -37,9 +37,10 @@ const HOLDS: &str = "HOLDS";
 const FRESH_HOLDS: &str = "HOLDS.new";
 
 /// An engine on a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum EngineKind {
     /// fjall: a log-structured merge tree. The default: the fastest at durable writes, within a stated budget.
+    #[default]
     Fjall,
     /// redb: a copy-on-write B-tree in one file. Least memory, fewest moving parts, slowest writes.
     Redb,
@@ -195,7 +196,7 @@ impl Directory {
             (Some(found), Some(wanted)) if found != wanted => {
                 return Err(DirectoryError::OtherEngine { path: path.to_path_buf(), found });
             }
-            (found, wanted) => found.or(wanted).unwrap_or(EngineKind::Fjall),
+            (found, wanted) => found.or(wanted).unwrap_or_default(),
         };
         let of_engine = |source| DirectoryError::Engine { path: path.to_path_buf(), kind, source };
         let engine = open_with_ballast(path, kind, options).map_err(of_engine)?;

@@ -145,7 +145,7 @@ pub(crate) struct CompareArguments {
     /// Rounds; each measures everything once on both.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
-    /// Seconds recorded of each run: eight runs a round.
+    /// Seconds recorded of each run: ten runs a round.
     #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = seconds)]
     pub(crate) seconds: f64,
     /// What the requests are about.

@@ -51,6 +51,8 @@ pub(crate) const BARS: &[Bar] = &[
     bar(Case::Post, Metric::ItemsPerSecond, Reference::Floor, Some(Bound::AtLeast(0.65))),
     bar(Case::Post, Metric::P50, Reference::Floor, None),
     bar(Case::Post, Metric::P99, Reference::Floor, Some(Bound::AtMost(2.0))),
+    bar(Case::PostPaced, Metric::P50, Reference::Floor, None),
+    bar(Case::PostPaced, Metric::P99, Reference::Floor, Some(Bound::AtMost(2.0))),
     bar(Case::PostAlone, Metric::P50, Reference::Floor, Some(Bound::AtMost(1.5))),
     bar(Case::PostAlone, Metric::P99, Reference::Floor, None),
     bar(Case::Batch, Metric::ItemsPerSecond, Reference::NodePost, Some(Bound::AtLeast(3.0))),

@@ -1,10 +1,12 @@
 //! A node against a floor, side by side.
 //!
 //! Machines differ and drift, so a number by itself says little. Each round measures every case on both servers, one
-//! right after the other, and the next round in the other order; medians over rounds are compared. All cases are closed
-//! loops: the bars are about capacity, and about service time at capacity with so many connections.
+//! right after the other, and the next round in the other order; medians over rounds are compared. All cases but one are
+//! closed loops: the bars are about capacity, and about service time at capacity with so many connections. A server of half the
+//! capacity is measured at half the rate there. So in one case both are offered the same, half of what the node can take.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
@@ -12,6 +14,7 @@ use serde::Serialize;
 use super::arguments::CompareArguments;
 use super::bars::{BARS, Bar, Reference};
 use super::report::Report;
+use super::schedule::Load;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -21,6 +24,8 @@ pub(crate) enum Case {
     Cursor,
     /// Posts on 64 connections.
     Post,
+    /// Posts on 64 connections, as many a second for both servers: half of what the node took in this round.
+    PostPaced,
     /// Posts on one connection.
     PostAlone,
     /// Batches.
@@ -29,13 +34,14 @@ pub(crate) enum Case {
 
 impl Case {
     /// Every case, in the order of measurement.
-    pub(crate) const ALL: [Self; 4] = [Self::Cursor, Self::Post, Self::PostAlone, Self::Batch];
+    pub(crate) const ALL: [Self; 5] = [Self::Cursor, Self::Post, Self::PostPaced, Self::PostAlone, Self::Batch];
 
     /// Its name in the table.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Cursor => "cursor, 64 connections",
             Self::Post => "post, 64 connections",
+            Self::PostPaced => "post, half of that a second",
             Self::PostAlone => "post, 1 connection",
             Self::Batch => "batch",
         }
@@ -152,12 +158,14 @@ impl Comparison {
     pub(crate) fn measure(
         arguments: &CompareArguments,
         mut progress: impl FnMut(&str),
-        mut measure: impl FnMut(Case, Side) -> Result<Report>,
+        mut measure: impl FnMut(Case, Side, Load) -> Result<Report>,
     ) -> Result<Self> {
         let mut rounds = Vec::new();
         for round in 0..arguments.rounds {
+            let mut pace = NonZeroU64::MIN;
             for case in Case::ALL {
-                let mut sample = |side| Sample::new(&measure(case, side)?);
+                let load = if case == Case::PostPaced { Load::Open(pace) } else { Load::Closed };
+                let mut sample = |side| Sample::new(&measure(case, side, load)?);
                 let (node, floor) = if round.is_multiple_of(2) {
                     let floor = sample(Side::Floor)?;
                     (sample(Side::Node)?, floor)
@@ -165,6 +173,9 @@ impl Comparison {
                     (sample(Side::Node)?, sample(Side::Floor)?)
                 };
                 rounds.push(Round { case, node, floor });
+                if case == Case::Post {
+                    pace = half(node.items_per_second);
+                }
                 let (node, floor) = (node.items_per_second, floor.items_per_second);
                 let (name, number) = (case.name(), round + 1);
                 progress(&format!("round {number}: {name}: {node:.0} items/s, floor {floor:.0} items/s"));
@@ -208,6 +219,12 @@ impl Row {
     }
 }
 
+/// Half of a rate, in whole requests a second: one at least.
+fn half(rate: f64) -> NonZeroU64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is small, and not below 0")]
+    NonZeroU64::new((rate / 2.0) as u64).unwrap_or(NonZeroU64::MIN)
+}
+
 fn median(mut values: Vec<f64>) -> Result<f64> {
     values.sort_by(f64::total_cmp);
     let upper = values.get(values.len() / 2).context("nothing was measured")?;
@@ -220,7 +237,7 @@ fn setting(arguments: &CompareArguments) -> String {
     let (artifacts, warmup) = (arguments.artifacts.artifacts, arguments.generator.warmup);
     format!(
         "medians of {rounds} interleaved rounds, {seconds} s each after {warmup} s of warm-up; {artifacts} artifacts; \
-         batches of {lines} lines on {batch_connections} connection(s); closed loop"
+         batches of {lines} lines on {batch_connections} connection(s); closed loop, but where posts come at half the node's rate"
     )
 }
 

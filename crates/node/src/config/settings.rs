@@ -53,7 +53,7 @@ impl Setting {
     }
 }
 
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 
 /// The key of the tokens, which a file may also give as tables.
 pub(super) const TOKENS: &str = "tokens";
@@ -222,12 +222,12 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "cache_mib",
         value: "MIB",
-        default: "96",
+        default: "",
         meaning: "Memory for caches, 8 to 1048576 MiB: a sixth for the engine, a third for cursors at some 300 bytes an \
                   artifact, half for what the next write must know of one, at some 500. Raise it until the artifacts \
-                  in use fit.",
+                  in use fit. Without it 96 MiB; with sled, which needs some 110 MiB beside it, 24.",
         has_flag: true,
-        set: |config, text| number(text, 8, 1 << 20).map(|mib| config.cache_bytes = mib * MIB),
+        set: |config, text| number(text, 8, 1 << 20).map(|mib| config.cache_bytes = Some(mib * MIB)),
     },
     Setting {
         key: "max_drift_ms",

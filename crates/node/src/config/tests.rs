@@ -19,7 +19,7 @@ fn a_token_is_all_that_must_be_said() {
     assert_eq!(config.data_dir, PathBuf::from("plimsoll-data"));
     assert_eq!(config.listen.to_string(), "127.0.0.1:7171");
     assert_eq!(config.engine, None);
-    assert_eq!(config.cache_bytes, 96 << 20);
+    assert_eq!(config.engine_cache_bytes(), 16 << 20);
     assert_eq!(config.drift_max, Duration::from_millis(500));
     assert_eq!(config.reserve_bytes, 64 << 20);
     assert_eq!(config.connections_max, 4_096);
@@ -33,12 +33,24 @@ fn a_token_is_all_that_must_be_said() {
 }
 
 #[test]
+fn the_cache_is_what_suits_the_engine_unless_it_is_said() {
+    let cache = |flags: &[(&'static str, &str)]| load("", &[TOKEN], flags).unwrap().engine_cache_bytes();
+    assert_eq!(cache(&[("engine", "redb")]), 16 << 20);
+    assert_eq!(cache(&[("engine", "sled")]), 4 << 20);
+    assert_eq!(cache(&[("engine", "sled"), ("cache_mib", "96")]), 16 << 20);
+    // The engine that is there, whatever the next one would be.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("sled")).unwrap();
+    assert_eq!(cache(&[("data_dir", folder.path().to_str().unwrap())]), 4 << 20);
+}
+
+#[test]
 fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
     let file = "max_drift_ms = 1\ncache_mib = 10\nreserve_mib = 100";
     let variables = [TOKEN, ("PLIMSOLL_MAX_DRIFT_MS", "2"), ("PLIMSOLL_CACHE_MIB", "20")];
     let config = load(file, &variables, &[("max_drift_ms", "3")]).unwrap();
     assert_eq!(config.drift_max, Duration::from_millis(3));
-    assert_eq!(config.cache_bytes, 20 << 20);
+    assert_eq!(config.cache_bytes, Some(20 << 20));
     assert_eq!(config.reserve_bytes, 100 << 20);
 }
 
