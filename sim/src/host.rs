@@ -178,6 +178,11 @@ impl Host {
         lock(&self.state.gone).insert(node.to_owned());
     }
 
+    /// A node that was to leave is a member still.
+    pub fn set_member(&self, node: &str) {
+        lock(&self.state.gone).remove(node);
+    }
+
     /// How long its disk takes for a sync.
     pub fn set_sync_ms(&self, sync_ms: u64) {
         self.state.sync_ms.store(sync_ms, Ordering::Relaxed);
@@ -339,6 +344,8 @@ fn options(number: u8, region: &str, scenario: &Scenario) -> anyhow::Result<Node
         ("peer_listen", address_of(number, PEER_PORT).to_string()),
         ("seed", seeds.join(",")),
         ("region", region.to_owned()),
+        // What it is without being said depends on the data directory of this machine.
+        ("cache_mib", CACHE_MIB.to_owned()),
     ];
     for setting in SETTINGS {
         if let Some(value) = scenario.settings.product.get(setting.key) {
@@ -349,6 +356,9 @@ fn options(number: u8, region: &str, scenario: &Scenario) -> anyhow::Result<Node
     let variables = vec![("PLIMSOLL_TOKENS".to_owned(), tokens)];
     Ok(Config::load(&Sources { file: None, variables, flags })?.node_options())
 }
+
+/// What a node has for caches, if the scenario does not say.
+const CACHE_MIB: &str = "96";
 
 /// The ids of the transitions in an export.
 fn ids_in(parked: &Path) -> anyhow::Result<Vec<String>> {

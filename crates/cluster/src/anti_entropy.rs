@@ -47,6 +47,8 @@ pub(crate) enum RunError {
     Counting,
     #[error("facts are being forgotten here")]
     Forgetting,
+    #[error("there is more than one run may fetch")]
+    TooMany,
 }
 
 /// What a run came to.
@@ -56,7 +58,7 @@ pub(crate) struct Run {
     pub(crate) facts: u64,
 }
 
-/// Fetches from a peer all that it has and this node has not.
+/// Fetches from a peer all that it has and this node has not: then it is on the disk here.
 pub(crate) async fn run_with(context: &Context, link: &Link, theirs: Fingerprint) -> Result<Run, RunError> {
     let horizon = context.projections.horizon().ok_or(RunError::Forgetting)?;
     let link = link.within(horizon);
@@ -79,6 +81,11 @@ pub(crate) async fn run_with(context: &Context, link: &Link, theirs: Fingerprint
             }
         }
     }
+    if run.questions >= reconcile::QUESTIONS_MAX {
+        return Err(RunError::TooMany);
+    }
+    // What was here already was counted before it was synced.
+    context.projections.synced().await?;
     Ok(run)
 }
 

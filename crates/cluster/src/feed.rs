@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::context::Context;
 use crate::link::{FrameReader, LinkError};
 use crate::plan::is_wanted;
+use crate::roster::Taken;
 
 /// A page has about so many bytes at most: a few round trips' worth of a fast line, and little to lose.
 const PAGE_BYTES_MAX: usize = 256 << 10;
@@ -97,7 +98,15 @@ struct Teller<'a> {
     /// The facts of this node, as last told.
     facts: Option<Fingerprint>,
     /// What is passed on once the feed is told up to the sequence beside it.
-    relayed: Option<(u64, Vec<Relayed>)>,
+    relayed: Option<(u64, Vec<Noted>)>,
+}
+
+/// How far this node had come with another when that was noted.
+struct Noted {
+    node: NodeId,
+    taken: Taken,
+    as_of: u64,
+    wall_ahead: i64,
 }
 
 impl<'a> Teller<'a> {
@@ -199,20 +208,26 @@ impl<'a> Teller<'a> {
         let told = self.relayed.take_if(|(sequence, _)| *sequence <= at.sequence).map(|(_, relayed)| relayed);
         if self.relayed.is_none() {
             let taken = self.context.roster.view(|peers| {
-                let others = peers.values().filter(|peer| !left_out.contains(&peer.entry.member.node));
-                let known = others.filter_map(|peer| Some((peer, peer.age(self.context)?)));
-                let relayed = known.map(|(peer, age)| Relayed {
+                let known = peers.values().filter(|peer| peer.as_of > 0 && !left_out.contains(&peer.entry.member.node));
+                let noted = known.map(|peer| Noted {
                     node: peer.entry.member.node,
-                    incarnation: peer.taken.incarnation,
-                    sequence: peer.taken.sequence,
-                    // As the clock on the wall showed it: that is the one the follower compares with its own.
-                    clock: self.context.now().saturating_sub(age),
+                    taken: peer.taken,
+                    as_of: peer.as_of,
+                    wall_ahead: peer.noted_wall_ahead,
                 });
-                relayed.collect()
+                noted.collect()
             });
             self.relayed = Some((self.context.projections.position().sequence, taken));
         }
-        told.unwrap_or_default()
+        // By the clock on the wall, as it shows now: that is the one the follower compares with its own. Read before the ages are.
+        let now = self.context.now();
+        let relayed = |noted: Noted| Relayed {
+            node: noted.node,
+            incarnation: noted.taken.incarnation,
+            sequence: noted.taken.sequence,
+            clock: now.saturating_sub(self.context.age(noted.as_of, noted.wall_ahead)),
+        };
+        told.unwrap_or_default().into_iter().map(relayed).collect()
     }
 
     async fn send(&mut self, frame: &Downstream) -> Result<(), LinkError> {

@@ -232,7 +232,7 @@ impl<'a> Follower<'a> {
         self.context.roster.note(self.peer, |peer| {
             peer.taken.sequence = peer.taken.sequence.max(reached.sequence);
             peer.trouble = None;
-            peer.raise_as_of(peer.to_steady_clock(reached.clock, now), wall_ahead);
+            peer.raise_as_of(peer.to_steady_clock(reached.clock, now), wall_ahead.min(peer.compared_wall_ahead));
         });
         Ok(self.tell(reached.sequence).await?)
     }
@@ -283,7 +283,9 @@ impl<'a> Follower<'a> {
             self.receive(Delivery { peer, incarnation, after, horizon, facts: Vec::new(), up_to: pulse.told }, reached);
         } else if self.in_flight.is_empty() {
             let (now, wall_ahead) = (self.context.steady(), self.context.wall_ahead());
-            let note = |peer: &mut Peer| peer.raise_as_of(peer.to_steady_clock(clock, now), wall_ahead);
+            let note = |peer: &mut Peer| {
+                peer.raise_as_of(peer.to_steady_clock(clock, now), wall_ahead.min(peer.compared_wall_ahead));
+            };
             self.context.roster.note(self.peer, note);
         }
     }
@@ -297,7 +299,9 @@ impl<'a> Follower<'a> {
             let (outcomes, reached) = received(&mut self.in_flight).await;
             self.received(outcomes, reached).await?;
         }
-        let (now, wall_ahead) = (self.context.steady(), self.context.wall_ahead());
+        let now = self.context.steady();
+        let compared = self.context.roster.peer(self.peer, |peer| peer.compared_wall_ahead).unwrap_or_default();
+        let wall_ahead = self.context.wall_ahead().min(compared);
         let region = &self.context.roster.here().region;
         // A neighbour's own feed is what tells of it: from others not everything it stamped has come.
         let is_far = |relayed: &&Relayed| {

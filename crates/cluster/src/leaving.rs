@@ -19,7 +19,7 @@ use crate::membership::Input;
 use crate::roster::{Liveness, Peer};
 
 /// How long a peer may take to exchange rosters.
-const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(5);
+pub(crate) const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// When to ask again whether a member can fetch what is here.
 const FETCH_RETRY: Duration = Duration::from_millis(200);
@@ -105,7 +105,7 @@ impl Cluster {
     async fn is_fetched(&self, patience: Duration) -> bool {
         let fetching = async {
             while self.context.projections.fence() != Some(Fence::Identity) {
-                for (node, link) in links(&self.context) {
+                for (node, link) in links_within_horizon(&self.context) {
                     match self.context.projections.fingerprint() {
                         Ok(own) => match link.ask("fetch", encode_fingerprint(own), patience).await {
                             Ok(_) => return,
@@ -142,6 +142,12 @@ impl Cluster {
 fn links(context: &Context) -> Vec<(NodeId, Link)> {
     let link = |(node, peer): (&NodeId, &Peer)| Some((*node, peer.link.clone()?));
     context.roster.view(|peers| peers.iter().filter_map(link).collect())
+}
+
+/// The connections to peers, to ask for facts; none while this node forgets, and has no horizon.
+fn links_within_horizon(context: &Context) -> Vec<(NodeId, Link)> {
+    let Some(horizon) = context.projections.horizon() else { return Vec::new() };
+    links(context).into_iter().map(|(node, link)| (node, link.within(horizon))).collect()
 }
 
 /// Writes down what is to be known after a restart.

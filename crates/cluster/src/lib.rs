@@ -1,6 +1,7 @@
 //! Every conversation between nodes.
 //!
 //! - [`cluster`]: a node's part in its cluster, and all that others ask it.
+//! - [`acknowledging`]: how many members' disks have a write.
 //! - [`afresh`]: what a node leaves that was away for too long.
 //! - [`repair`]: asking everybody before saying that nobody knows.
 //! - [`status`]: what it can tell of it.
@@ -15,6 +16,7 @@
 //! sees to it that nobody brings it back.
 
 mod absence;
+pub mod acknowledging;
 pub mod afresh;
 mod anti_entropy;
 mod certificates;

@@ -307,10 +307,13 @@ impl Roster {
     }
 }
 
-/// Makes room in a full roster: of those that are gone, the one that was started first is not remembered any more.
+/// Makes room in a full roster: of those that are gone, and count no more if there are such, the one that was started first is
+/// not remembered any more.
 fn forget_oldest(peers: &mut BTreeMap<NodeId, Peer>) {
     let gone = peers.iter().filter(|(_, peer)| peer.entry.gone);
-    if let Some(node) = gone.min_by_key(|(_, peer)| peer.entry.member.generation).map(|(node, _)| *node) {
+    if let Some(node) =
+        gone.min_by_key(|(_, peer)| (peer.counts(), peer.entry.member.generation)).map(|(node, _)| *node)
+    {
         peers.remove(&node);
     }
 }

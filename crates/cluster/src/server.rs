@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
@@ -313,12 +314,20 @@ async fn differ(context: &Context, body: Incoming) -> Result<Body, Refused> {
 async fn fetch(context: &Context, peer: NodeId, body: Incoming) -> Result<Body, Refused> {
     let theirs = decode_fingerprint(&frame_of(body).await?)?;
     let unavailable = Refused::Status(StatusCode::SERVICE_UNAVAILABLE);
-    if *context.leaving.borrow() {
-        tracing::info!(%peer, "does not take over what a member has that leaves: this one leaves too");
+    let leaves_too = || {
+        let leaves_too = *context.leaving.borrow() || context.has_left.load(Ordering::Relaxed);
+        if leaves_too {
+            tracing::info!(%peer, "does not take over what a member has that leaves: this one leaves too");
+        }
+        leaves_too
+    };
+    if leaves_too() {
         return Err(unavailable);
     }
     let Some(link) = context.roster.peer(peer, |peer| peer.link.clone()).flatten() else { return Err(unavailable) };
     match anti_entropy::run_with(context, &link, theirs).await {
+        // What came while it began to leave may not be among what it handed over itself.
+        Ok(_) if leaves_too() => Err(unavailable),
         Ok(run) => {
             tracing::info!(%peer, facts = run.facts, "has all of a member that leaves");
             Ok(whole(Vec::new()))

@@ -8,7 +8,6 @@ use plimsoll_domain::id::{ClusterName, NodeId, Region};
 use plimsoll_domain::projection::Fingerprint;
 use plimsoll_store::notes::Fence;
 use plimsoll_wire::peer::v1::Member;
-use tokio::time::timeout;
 
 use crate::cluster::Cluster;
 use crate::context::Context;
@@ -67,13 +66,6 @@ pub struct Freshness {
     pub staleness: Option<Duration>,
     /// Other regions from which nothing has come lately.
     pub regions_missing: Vec<Region>,
-}
-
-/// What became of waiting for members' disks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Replicated {
-    /// So many members have it, this one included.
-    pub members: u32,
 }
 
 /// What is counted since the start.
@@ -180,42 +172,18 @@ impl Cluster {
         })
     }
 
-    /// Waits until `members` disks, this node's among them, have everything this node had durable when it was asked; at most
-    /// for `patience`.
-    pub async fn replicated(&self, members: u32, patience: Duration) -> Replicated {
-        let sequence = self.context.projections.position().sequence;
-        let mut acknowledged = self.context.roster.watch_acknowledged();
-        let count = || {
-            let has = |peer: &&Peer| !peer.entry.gone && peer.acknowledged >= sequence;
-            let others = self.context.roster.view(|peers| peers.values().filter(has).count());
-            u32::try_from(others + 1).unwrap_or(u32::MAX)
-        };
-        let enough = async {
-            while count() < members {
-                if acknowledged.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        // What there is when the time is over is told.
-        let _ = timeout(patience, enough).await;
-        Replicated { members: count() }
-    }
-
-    /// How many members tell this node themselves how far they have come with what it stamps, this node among them. Others
-    /// get it from these.
-    #[must_use]
-    pub fn tellers(&self) -> u32 {
-        let tells = |peer: &&Peer| !peer.entry.gone && peer.followings > 0;
-        let others = self.context.roster.view(|peers| peers.values().filter(tells).count());
-        u32::try_from(others + 1).unwrap_or(u32::MAX)
-    }
-
     /// How many members there are, this node among them.
     #[must_use]
     pub fn size(&self) -> u32 {
         let others = self.context.roster.view(|peers| peers.values().filter(|peer| !peer.entry.gone).count());
         u32::try_from(others + 1).unwrap_or(u32::MAX)
+    }
+
+    /// Whether this node is new, is to meet others, and has met none yet: then it is not known to them, and what it took would
+    /// be refused there as unknown. One that reaches nobody goes on alone after a while.
+    #[must_use]
+    pub fn is_unmet(&self) -> bool {
+        !*self.context.ready.borrow() && self.context.is_alone_so_far.load(Ordering::Relaxed)
     }
 
     /// Whether this node has what its peers had when it came.

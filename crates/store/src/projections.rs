@@ -401,6 +401,14 @@ impl Projections {
         Ok(watermark)
     }
 
+    /// Waits until all that is committed by now is on the disk.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn synced(&self) -> Result<(), ReadError> {
+        self.settled(self.committed()?).await
+    }
+
     /// The sequence of the latest commit.
     pub(crate) fn committed(&self) -> Result<u64, ReadError> {
         let value = self.engine.get(Table::Meta, layout::SEQUENCE)?;

@@ -47,11 +47,15 @@ async fn leave(hosts: &[Host], host: &Host, weather: &Weather) {
     let status = ask(weather, asking).await.ok().map(|answer| answer.status);
     tracing::info!(host = host.number, status, "was let leave");
     let has_left = match status {
-        Some(status) => status == 204,
-        None => is_gone(hosts, host.number, &node, weather).await,
+        Some(204) => true,
+        Some(status) if status < 500 => false,
+        // It may have left, and not have been able to write that down or to say so.
+        _ => is_gone(hosts, host.number, &node, weather).await,
     };
-    if has_left && host.node_id() == node {
-        host.set_left(true);
+    match has_left {
+        true if host.node_id() == node => host.set_left(true),
+        true => {}
+        false => host.set_member(&node),
     }
 }
 

@@ -39,6 +39,16 @@ fn a_bug_that_is_put_back_is_found() {
     }
 }
 
+/// What is kept in `sim/regressions` still runs into what it was kept for.
+#[test]
+fn a_regression_breaks_with_its_bug() {
+    for (file, seed) in [("left-behind-a-cut", "6"), ("left-while-stalled", "81")] {
+        let file = format!("{}/regressions/{file}-{seed}.toml", env!("CARGO_MANIFEST_DIR"));
+        let found = simulate(&["run", &file, "--seed", seed, "--bug", "departed-uncounted"]);
+        assert!(text(&found).contains("promise: honest: "), "{file}: {}", text(&found));
+    }
+}
+
 #[test]
 fn a_bug_that_does_not_exist_is_not_put_back() {
     let output = simulate(&["run", "--seconds", "1", "--bug", "none-such"]);

@@ -60,6 +60,21 @@ async fn what_was_retired_is_forgotten_everywhere_and_writes_go_on() {
 }
 
 #[tokio::test]
+async fn a_node_leaves_a_cluster_that_has_forgotten_something() {
+    let net = Net::default();
+    let members = three(&net).await;
+    members[0].post("gone", "g").await;
+    members[0].post("lives", "l").await;
+    converged(&members, 2).await;
+    members[1].retire("gone").await;
+    forgotten(&members, 1).await;
+    members[0].cluster.leave(Duration::from_secs(60)).await.unwrap();
+    for member in members {
+        member.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn who_is_away_is_waited_for_and_forgets_when_it_is_back() {
     let net = Net::default();
     // What was retired gets old by the clocks, and the third is not away for so long.

@@ -1,5 +1,8 @@
 //! What is posted at one node is soon at all.
 
+use plimsoll_domain::id::TransitionId;
+use plimsoll_domain::projection::FactKey;
+
 use super::*;
 use crate::status::NodeState;
 
@@ -100,12 +103,16 @@ async fn a_write_waits_for_as_many_disks_as_are_asked_for() {
     let members = net.start_all(&["eu", "us", "ap"]).await;
     members[0].post("a", "t").await;
     let replicated = members[0].cluster.replicated(3, Duration::from_secs(60)).await;
-    assert_eq!(replicated.members, 3);
+    assert_eq!(replicated, 3);
     assert!(members.iter().all(|member| member.projections.fingerprint().unwrap().count == 1));
+    // A node that did not stamp it asks the others.
+    let [known, unknown] = ["t", "t-9"].map(|id| FactKey::of_transition(&tenant(), &TransitionId::parse(id).unwrap()));
+    let there = members[2].cluster.replicated_facts(&[known, unknown], 3, Duration::from_millis(200)).await;
+    assert_eq!(there, [3, 1]);
     members[1].cluster.set_cut(true);
     members[0].post("a", "t-2").await;
-    assert_eq!(members[0].cluster.replicated(2, Duration::from_secs(60)).await.members, 2);
-    assert_eq!(members[0].cluster.replicated(3, Duration::from_millis(100)).await.members, 2);
+    assert_eq!(members[0].cluster.replicated(2, Duration::from_secs(60)).await, 2);
+    assert_eq!(members[0].cluster.replicated(3, Duration::from_millis(100)).await, 2);
     for member in members {
         member.stop().await;
     }

@@ -8,6 +8,7 @@ use plimsoll_cluster::cluster::Cluster;
 use plimsoll_domain::id::TenantId;
 use plimsoll_store::options::FreeBytes;
 use plimsoll_store::projections::Projections;
+use plimsoll_wire::problem::Kind;
 use tokio::sync::watch;
 
 use super::error::ApiError;
@@ -71,6 +72,17 @@ impl App {
     pub(crate) fn authorize(&self, headers: &HeaderMap, scope: Scope) -> Result<TenantId, ApiError> {
         let tenant = self.access.authorize(headers, scope)?;
         self.rate_limits.check(&tenant)?;
+        Ok(tenant)
+    }
+
+    /// As [`App::authorize`], of one who writes. A new node takes nothing before it has met the members, or goes on alone: they
+    /// would not ask it for a ref that was opened here, and refuse it for good.
+    pub(crate) fn authorize_write(&self, headers: &HeaderMap) -> Result<TenantId, ApiError> {
+        let tenant = self.authorize(headers, Scope::Write)?;
+        if self.cluster.as_ref().is_some_and(|cluster| cluster.is_unmet()) {
+            let detail = "the node is new, and has not met the members it is to join yet";
+            return Err(ApiError::new(Kind::NotReady, detail).retry_after(Duration::from_secs(1)));
+        }
         Ok(tenant)
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use plimsoll_cluster::cluster::Cluster;
-use plimsoll_cluster::status::Replicated;
 use plimsoll_domain::id::{ArtifactId, TenantId, TransitionId};
+use plimsoll_domain::projection::FactKey;
 use plimsoll_domain::timestamp::UnixNanos;
 use plimsoll_store::Accepted;
 use plimsoll_store::error::WriteError;
@@ -47,15 +47,23 @@ pub(super) async fn replicated(app: &App, wanted: u32) -> Result<(), ApiError> {
     enough(cluster.replicated(wanted, patience).await, wanted, cluster)
 }
 
-/// Waits until so many members have the state an artifact has here: what was accepted before, perhaps elsewhere, too.
-pub(super) async fn state_replicated(
+/// Waits until so many members, this one among them, have each of some transitions that are here, wherever they were stamped. There
+/// is an outcome for each.
+pub(super) async fn transitions_replicated(
     app: &App,
     tenant: &TenantId,
-    artifact: &ArtifactId,
+    transitions: &[&TransitionId],
     wanted: u32,
-) -> Result<(), ApiError> {
-    let Some((cluster, patience)) = replicas(app, wanted)? else { return Ok(()) };
-    enough(cluster.replicated_state(tenant, artifact, wanted, patience).await?, wanted, cluster)
+) -> Vec<Result<(), ApiError>> {
+    match replicas(app, wanted) {
+        Ok(Some((cluster, patience))) => {
+            let keys: Vec<_> = transitions.iter().map(|id| FactKey::of_transition(tenant, id)).collect();
+            let counts = cluster.replicated_facts(&keys, wanted, patience).await;
+            counts.into_iter().map(|members| enough(members, wanted, cluster)).collect()
+        }
+        Ok(None) => vec![Ok(()); transitions.len()],
+        Err(error) => vec![Err(error); transitions.len()],
+    }
 }
 
 /// Whom to wait for, and how long; `None` where this node alone is enough.
@@ -69,8 +77,7 @@ fn replicas(app: &App, wanted: u32) -> Result<Option<(&Cluster, Duration)>, ApiE
     }
 }
 
-fn enough(replicated: Replicated, wanted: u32, cluster: &Cluster) -> Result<(), ApiError> {
-    let Replicated { members } = replicated;
+fn enough(members: u32, wanted: u32, cluster: &Cluster) -> Result<(), ApiError> {
     if members >= wanted { Ok(()) } else { Err(under_replicated(members, wanted, cluster.size())) }
 }
 

@@ -32,7 +32,6 @@ use self::lines::Lines;
 use super::bounds::Place;
 use super::problems::OfBatch;
 use super::stopped;
-use crate::access::Scope;
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::extract::{MediaType, Query, acknowledgements, check_media_type, unreadable};
@@ -71,7 +70,7 @@ const GROUPS_IN_FLIGHT_MAX: usize = 3;
 )]
 pub(super) async fn post_batch(State(app): State<App>, request: Request) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
-    let tenant = app.authorize(&head.headers, Scope::Write)?;
+    let tenant = app.authorize_write(&head.headers)?;
     Query::none(&head.uri)?;
     let acknowledgements = acknowledgements(&head.headers)?;
     refuse_conditions(&head.headers)?;

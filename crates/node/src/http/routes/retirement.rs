@@ -7,7 +7,6 @@ use plimsoll_domain::projection::Expectation;
 
 use super::acceptance;
 use super::problems::OfRetirement;
-use crate::access::Scope;
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::extract::{Query, artifact_in_path, expectation};
@@ -39,7 +38,7 @@ pub(super) async fn delete_projection(State(app): State<App>, request: Request) 
 
 fn read(app: &App, request: &Request) -> Result<(TenantId, ArtifactId, Expectation), ApiError> {
     let (headers, uri) = (request.headers(), request.uri());
-    let tenant = app.authorize(headers, Scope::Write)?;
+    let tenant = app.authorize_write(headers)?;
     let artifact = artifact_in_path(uri)?;
     Query::none(uri)?;
     Ok((tenant, artifact, expectation(headers)?))

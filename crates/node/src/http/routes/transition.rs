@@ -9,7 +9,6 @@ use plimsoll_wire::http::v1::{Accepted, PostTransition};
 
 use super::problems::OfTransition;
 use super::{APPLICATION_JSON, acceptance, cursor, submitting};
-use crate::access::Scope;
 use crate::http::app::App;
 use crate::http::error::ApiError;
 use crate::http::extract::{Query, acknowledgements, expectation, read_whole, submission};
@@ -54,7 +53,8 @@ pub(super) async fn post_transition(State(app): State<App>, request: Request) ->
     if acceptance::FeedTells::now(&app, acknowledgements).of(&accepted) {
         acceptance::replicated(&app, acknowledgements).await?;
     } else {
-        acceptance::state_replicated(&app, &tenant, &artifact, acknowledgements).await?;
+        let waited = acceptance::transitions_replicated(&app, &tenant, &[&transition], acknowledgements).await;
+        waited.into_iter().collect::<Result<(), _>>()?;
     }
     let body = acceptance::body(&artifact, &transition, &accepted);
     let entity_tag = cursor::entity_tag(&body.committed_version);
@@ -72,7 +72,7 @@ struct Intent {
 
 async fn read(app: &App, request: Request) -> Result<Intent, ApiError> {
     let (head, body) = request.into_parts();
-    let tenant = app.authorize(&head.headers, Scope::Write)?;
+    let tenant = app.authorize_write(&head.headers)?;
     Query::none(&head.uri)?;
     let acknowledgements = acknowledgements(&head.headers)?;
     let expectation = expectation(&head.headers)?;

@@ -215,14 +215,14 @@ async fn under_replicated(
     lines: &[Named],
     outcomes: &[Outcome],
 ) -> BTreeMap<usize, ApiError> {
-    let wanted = asker.acknowledgements;
-    let others =
-        decided(lines, outcomes).filter(|(_, _, outcome)| outcome.as_ref().is_ok_and(|accepted| !feed.of(accepted)));
-    let waiting = others.map(|(place, line, _)| async move {
-        let waited = acceptance::state_replicated(&asker.app, &asker.tenant, &line.artifact, wanted).await;
-        waited.err().map(|error| (place, error))
-    });
-    join_all(waiting).await.into_iter().flatten().collect()
+    let is_untold = |(_, _, outcome): &(_, _, &Outcome)| outcome.as_ref().is_ok_and(|accepted| !feed.of(accepted));
+    let (places, transitions): (Vec<usize>, Vec<&TransitionId>) =
+        decided(lines, outcomes).filter(is_untold).map(|(place, line, _)| (place, &line.transition)).unzip();
+    if transitions.is_empty() {
+        return BTreeMap::new();
+    }
+    let waited = acceptance::transitions_replicated(&asker.app, &asker.tenant, &transitions, asker.acknowledgements);
+    places.into_iter().zip(waited.await).filter_map(|(place, waited)| Some((place, waited.err()?))).collect()
 }
 
 /// Asks the members about the lines that were refused for a ref that is not known here, all at once. Returns what is to be
