@@ -34,6 +34,9 @@ pub fn cargo_deny() -> Result<Command, Trouble> {
     let mut install = cargo();
     install.args(["install", "cargo-deny", "--locked", "--no-default-features", "--version", CARGO_DENY]);
     install.arg("--root").arg(folder());
+    // It runs for a second: to optimize it takes minutes.
+    install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
+    install.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     run(&mut install).map_err(|_| Trouble::NotRun("cargo-deny is not there and cannot be installed".into()))?;
     Ok(Command::new(installed))
 }
