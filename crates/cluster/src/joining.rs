@@ -102,7 +102,10 @@ impl<'a> CatchingUp<'a> {
             for (node, peer) in peers.iter().filter(|(_, peer)| !peer.entry.gone) {
                 if let Some(told) = peer.told {
                     let fresh = || Had { sequence: told.sequence, is_ready: false, lost: None };
-                    had.entry(*node).or_insert_with(fresh).is_ready |= told.ready;
+                    let had = had.entry(*node).or_insert_with(fresh);
+                    had.is_ready |= told.ready;
+                    // It has been put back to an older state since: more than it tells now cannot be had of it.
+                    had.sequence = had.sequence.min(told.sequence);
                 }
                 let Some(had) = had.get_mut(node) else { continue };
                 had.lost = if peer.link.is_some() { None } else { had.lost.or_else(|| Some(Instant::now())) };
