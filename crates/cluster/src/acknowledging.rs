@@ -11,7 +11,6 @@ use plimsoll_wire::peer::v1::{HELD_MAX, decode_held, encode_ask_held};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::Cluster;
-use crate::roster::Peer;
 
 /// How often members are asked again while they are waited for.
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
@@ -22,11 +21,7 @@ impl Cluster {
     pub async fn replicated(&self, members: u32, patience: Duration) -> u32 {
         let sequence = self.context.projections.position().sequence;
         let mut acknowledged = self.context.roster.watch_acknowledged();
-        let count = || {
-            let has = |peer: &&Peer| !peer.entry.gone && peer.acknowledged >= sequence;
-            let others = self.context.roster.view(|peers| peers.values().filter(has).count());
-            u32::try_from(others + 1).unwrap_or(u32::MAX)
-        };
+        let count = || self.context.roster.members_and_here(|peer| peer.acknowledged >= sequence);
         let enough = async {
             while count() < members {
                 if acknowledged.changed().await.is_err() {
@@ -71,8 +66,6 @@ impl Cluster {
     /// get it from these.
     #[must_use]
     pub fn tellers(&self) -> u32 {
-        let tells = |peer: &&Peer| !peer.entry.gone && peer.followings > 0;
-        let others = self.context.roster.view(|peers| peers.values().filter(tells).count());
-        u32::try_from(others + 1).unwrap_or(u32::MAX)
+        self.context.roster.members_and_here(|peer| peer.followings > 0)
     }
 }

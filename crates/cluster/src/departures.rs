@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use plimsoll_domain::id::NodeId;
-use plimsoll_wire::peer::v1::{decode_roster, encode_roster};
+use plimsoll_wire::peer::v1::encode_roster;
 use tokio::time::{Instant, sleep_until};
 
 use crate::anti_entropy::{RunError, fetch_all};
 use crate::context::Context;
-use crate::leaving::EXCHANGE_TIME_MAX;
+use crate::leaving::exchange;
 use crate::link::Link;
 
 /// When those are asked again that could not be compared with: later each time, until somebody else goes.
@@ -68,7 +68,6 @@ async fn compare_with(context: &Context, departures: u64, due: Vec<(NodeId, Link
 
 /// Fetches all that a peer has, once it knows too who is gone: it takes nothing from those any more.
 async fn compare(context: &Context, link: &Link) -> Result<(), RunError> {
-    let entries = encode_roster(&context.roster.entries());
-    context.take_roster(link.ask_for("roster", entries, EXCHANGE_TIME_MAX, decode_roster).await?);
+    exchange(context, link, encode_roster(&context.roster.entries())).await?;
     fetch_all(context, link).await
 }

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::context::Context;
 use crate::horizon::settle;
 use crate::link::{FrameReader, Link, LinkError};
-use crate::roster::{Peer, Taken, Told};
+use crate::roster::{Taken, Told};
 
 /// Pages at the writer at a time: one that is synced, one that is decided, one that waits for that.
 const PAGES_IN_FLIGHT_MAX: usize = 3;
@@ -232,7 +232,7 @@ impl<'a> Follower<'a> {
         self.context.roster.note(self.peer, |peer| {
             peer.taken.sequence = peer.taken.sequence.max(reached.sequence);
             peer.trouble = None;
-            peer.raise_as_of(peer.to_steady_clock(reached.clock, now), wall_ahead.min(peer.compared_wall_ahead));
+            peer.raise_as_of_reading(reached.clock, now, wall_ahead);
         });
         Ok(self.tell(reached.sequence).await?)
     }
@@ -283,10 +283,7 @@ impl<'a> Follower<'a> {
             self.receive(Delivery { peer, incarnation, after, horizon, facts: Vec::new(), up_to: pulse.told }, reached);
         } else if self.in_flight.is_empty() {
             let (now, wall_ahead) = (self.context.steady(), self.context.wall_ahead());
-            let note = |peer: &mut Peer| {
-                peer.raise_as_of(peer.to_steady_clock(clock, now), wall_ahead.min(peer.compared_wall_ahead));
-            };
-            self.context.roster.note(self.peer, note);
+            self.context.roster.note(self.peer, |peer| peer.raise_as_of_reading(clock, now, wall_ahead));
         }
     }
 

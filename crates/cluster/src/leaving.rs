@@ -14,12 +14,12 @@ use tokio::time::{sleep, timeout};
 
 use crate::cluster::{Cluster, KEPT};
 use crate::context::Context;
-use crate::link::Link;
+use crate::link::{Link, LinkError};
 use crate::membership::Input;
 use crate::roster::{Liveness, Peer};
 
 /// How long a peer may take to exchange rosters.
-pub(crate) const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(5);
+const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// When to ask again whether a member can fetch what is here.
 const FETCH_RETRY: Duration = Duration::from_millis(200);
@@ -195,22 +195,20 @@ pub(crate) async fn keep_roster(context: Arc<Context>) {
     }
 }
 
+/// Exchanges rosters with a peer: `frame` is this node's.
+pub(crate) async fn exchange(context: &Context, link: &Link, frame: Vec<u8>) -> Result<(), LinkError> {
+    context.take_roster(link.ask_for("roster", frame, EXCHANGE_TIME_MAX, decode_roster).await?);
+    Ok(())
+}
+
 /// Exchanges rosters with all peers. Returns whether all have answered.
 async fn tell(context: &Context, entries: &[RosterEntry]) -> bool {
     let frame = encode_roster(entries);
     let exchanges = links(context).into_iter().map(|(node, link)| {
         let frame = frame.clone();
         async move {
-            match link.ask_for("roster", frame, EXCHANGE_TIME_MAX, decode_roster).await {
-                Ok(theirs) => {
-                    context.take_roster(theirs);
-                    true
-                }
-                Err(error) => {
-                    tracing::debug!(peer = %node, %error, "no exchange of rosters");
-                    false
-                }
-            }
+            let exchanged = exchange(context, &link, frame).await;
+            exchanged.inspect_err(|error| tracing::debug!(peer = %node, %error, "no exchange of rosters")).is_ok()
         }
     });
     let answered = timeout(EXCHANGE_TIME_MAX, join_all(exchanges)).await;

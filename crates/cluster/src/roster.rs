@@ -115,6 +115,13 @@ impl Peer {
         self.clock.best()
     }
 
+    /// Notes that all it had stamped by a reading of its clock is here. `now` and `wall_ahead` are of this node's clocks: counted is
+    /// how far they were apart when the two nodes' clocks were compared, if that is less, as what was read may have waited through a
+    /// sleep of the machine.
+    pub(crate) fn raise_as_of_reading(&mut self, reading: u64, now: u64, wall_ahead: i64) {
+        self.raise_as_of(self.to_steady_clock(reading, now), wall_ahead.min(self.compared_wall_ahead));
+    }
+
     /// Notes that all it had stamped by then is here.
     pub(crate) fn raise_as_of(&mut self, as_of: u64, wall_ahead: i64) {
         if as_of >= self.as_of {
@@ -183,6 +190,12 @@ impl Roster {
     /// Looks at all peers, those that are gone included.
     pub(crate) fn view<T>(&self, look: impl FnOnce(&BTreeMap<NodeId, Peer>) -> T) -> T {
         look(&self.lock())
+    }
+
+    /// How many members there are of which something is so, this node among them.
+    pub(crate) fn members_and_here(&self, is_so: impl Fn(&Peer) -> bool) -> u32 {
+        let others = self.lock().values().filter(|peer| !peer.entry.gone && is_so(peer)).count();
+        u32::try_from(others + 1).unwrap_or(u32::MAX)
     }
 
     /// Looks at one of them.

@@ -175,8 +175,7 @@ impl Cluster {
     /// How many members there are, this node among them.
     #[must_use]
     pub fn size(&self) -> u32 {
-        let others = self.context.roster.view(|peers| peers.values().filter(|peer| !peer.entry.gone).count());
-        u32::try_from(others + 1).unwrap_or(u32::MAX)
+        self.context.roster.members_and_here(|_| true)
     }
 
     /// Whether this node is new, is to meet others, and has met none yet: then it is not known to them, and what it took would

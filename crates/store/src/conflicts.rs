@@ -91,7 +91,7 @@ impl Projections {
         let facts: Vec<Fact> = rows.map(|row| Ok(v1::decode_fact(&row?.1)?.fact)).collect::<Result<_, ReadError>>()?;
         // They were written with a fact of the artifact, or of the other one, at most as late as this.
         if !facts.is_empty() {
-            self.settled(self.committed()?).await?;
+            self.synced().await?;
         }
         Ok(facts)
     }

@@ -196,7 +196,7 @@ impl Projections {
         if whole {
             return Ok(());
         }
-        self.settled(self.committed()?).await
+        self.synced().await
     }
 
     /// The packs with every fact after a sequence: the first may begin before it.

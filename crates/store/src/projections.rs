@@ -397,7 +397,7 @@ impl Projections {
     /// [`ReadError`].
     pub async fn durable_watermark(&self, peer: NodeId) -> Result<Option<StoredWatermark>, ReadError> {
         let watermark = self.watermark(peer)?;
-        self.settled(self.committed()?).await?;
+        self.synced().await?;
         Ok(watermark)
     }
 

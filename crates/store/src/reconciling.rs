@@ -105,7 +105,7 @@ impl Projections {
     pub async fn held(&self, keys: &[FactKey]) -> Result<Vec<bool>, ReadError> {
         let is_here = |key: &FactKey| Ok(self.engine.get(Table::Identity, &key.bytes())?.is_some());
         let held = keys.iter().map(is_here).collect::<Result<_, ReadError>>()?;
-        self.settled(self.committed()?).await?;
+        self.synced().await?;
         Ok(held)
     }
 

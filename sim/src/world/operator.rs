@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -64,8 +65,7 @@ async fn is_gone(hosts: &[Host], host: u8, node: &str, weather: &Weather) -> boo
     let asking = async {
         loop {
             for other in hosts.iter().map(|host| host.number).filter(|other| *other != host) {
-                let Ok(status) = ask(weather, Asking::of(other, Method::GET, "/cluster")).await else { continue };
-                let members = status.body["members"].as_array().cloned().unwrap_or_default();
+                let members = members(other, weather).await;
                 if members.iter().any(|member| member["node_id"] == node && member["state"] == "gone") {
                     return;
                 }
@@ -76,11 +76,16 @@ async fn is_gone(hosts: &[Host], host: u8, node: &str, weather: &Weather) -> boo
     timeout(PATIENCE, asking).await.is_ok()
 }
 
+/// The members a host knows; none where it does not answer.
+async fn members(host: u8, weather: &Weather) -> Vec<Value> {
+    let status = ask(weather, Asking::of(host, Method::GET, "/cluster")).await;
+    status.ok().and_then(|status| status.body["members"].as_array().cloned()).unwrap_or_default()
+}
+
 /// Forgets those that were at the address of a host, and were replaced by the one that is there now.
 async fn forget(host: u8, member: &Host, weather: &Weather) {
-    let Ok(status) = ask(weather, Asking::of(host, Method::GET, "/cluster")).await else { return };
     let (address, current) = (address_of(member.number, HTTP_PORT).to_string(), member.node_id());
-    let members = status.body["members"].as_array().cloned().unwrap_or_default();
+    let members = members(host, weather).await;
     for gone in members.iter().filter(|gone| gone["http"] == address && gone["node_id"] != current) {
         let id = gone["node_id"].as_str().unwrap_or_default();
         let path = format!("/cluster/members/{id}");

@@ -282,6 +282,7 @@ fn translate(error: Error) -> EngineError {
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 
@@ -299,7 +300,6 @@ mod tests {
         counts.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
     }
 
-    #[cfg(target_os = "linux")]
     /// A cache that holds no whole filter stands for a store with many.
     #[test]
     fn whether_a_key_is_there_costs_a_few_blocks_however_many_there_are() {
