@@ -30,6 +30,7 @@ use crate::layout;
 use crate::options::Options;
 use crate::shared::{self, Changed, Changing};
 use crate::staging::{Known, Removal, Staging};
+use crate::stamped::Stamped;
 use crate::tally::{Counted, Shown, Tally, When};
 
 /// The most refs one artifact may have: what one answer can list, and one tombstone can take away, in a breath.
@@ -62,6 +63,7 @@ pub(crate) struct State {
     /// `None` where the format is an old one, which is not written.
     tally: Option<Tally>,
     conflicts: Arc<ConflictCounts>,
+    stamped: Arc<Stamped>,
     pub(crate) horizons: Horizons,
 }
 
@@ -94,6 +96,7 @@ impl Door {
             fingerprint,
             tally,
             conflicts: Arc::default(),
+            stamped: Arc::new(Stamped::unknown(identity.node, sequence)),
             horizons: Horizons::new(horizon, UnixNanos::new(number(layout::BINDING)?)),
         };
         Ok(Self { engine, state })
@@ -102,6 +105,11 @@ impl Door {
     /// The sequence of the latest commit.
     pub(crate) const fn sequence(&self) -> u64 {
         self.state.sequence
+    }
+
+    /// How far this node's own facts reach.
+    pub(crate) fn stamped(&self) -> Arc<Stamped> {
+        Arc::clone(&self.state.stamped)
     }
 
     /// The conflicts that were met.
@@ -289,6 +297,7 @@ impl Group<'_> {
         let usage = self.remove(tenant, &mut head, usage, removal);
         self.state.sequence = self.next_sequence();
         head.sequence = self.state.sequence;
+        self.state.stamped.note(&merged.fact, head.sequence);
         let key = FactKey::of(tenant, &merged.fact);
         let (place, bytes) = self.staging.put_fact(tenant, &merged.fact, key, head.sequence);
         self.staging.put_history(tenant, &artifact, &mut head.history, (merged.fact.first, place));

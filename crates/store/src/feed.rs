@@ -127,6 +127,13 @@ impl Projections {
         Ok(Changes { artifacts, next: self.position_at(reached) })
     }
 
+    /// Whether this node may have stamped any of the facts after a sequence that were durable when this was asked. Those that it
+    /// takes over do not count; what was there when the store was opened does.
+    #[must_use]
+    pub fn may_have_own_after(&self, sequence: u64) -> bool {
+        self.stamped.may_be_after(sequence)
+    }
+
     /// What a peer takes over: the facts of every tenant after a position, as far as they are durable, in order, up to
     /// about `bytes_max` bytes of them; `wanted` tells by a fact's first and last stamp whether it is among them. `None`
     /// where the position is not of this feed.

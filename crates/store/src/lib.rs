@@ -32,6 +32,7 @@ pub mod receiving;
 pub mod reconciling;
 mod shared;
 mod staging;
+mod stamped;
 mod tally;
 pub mod writer;
 

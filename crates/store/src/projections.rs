@@ -28,6 +28,7 @@ use crate::log;
 use crate::options::Options;
 use crate::receiving::Delivery;
 use crate::shared::{Changing, Cursor, Progress, Shared};
+use crate::stamped::Stamped;
 use crate::tally::Shown;
 use crate::writer::{Outcome, Post, QUEUE_REQUESTS_MAX, Request, Series, Work, Writer};
 
@@ -64,6 +65,7 @@ pub struct Projections {
     identity: StoredIdentity,
     format: Format,
     pub(crate) conflicts: Arc<ConflictCounts>,
+    pub(crate) stamped: Arc<Stamped>,
     pub(crate) forgetting: Arc<Forgetting>,
 }
 
@@ -89,12 +91,13 @@ impl Projections {
         let door = Door::open(Arc::clone(&engine), (format, identity), options.clone())?;
         let counted = door.shown();
         let shared = Arc::new(Shared::new(door.sequence(), options.cursor_cache_bytes, identity));
-        let conflicts = door.conflicts();
+        let (conflicts, stamped) = (door.conflicts(), door.stamped());
         let forgetting = Arc::new(Forgetting::new(door.horizons()));
         let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
         let writer = Writer::new(door, requests, Arc::clone(&shared), options);
         let queue_bytes = Arc::new(Semaphore::new(QUEUE_BYTES_MAX));
-        let projections = Self { engine, shared, counted, queue, queue_bytes, identity, format, conflicts, forgetting };
+        let projections =
+            Self { engine, shared, counted, queue, queue_bytes, identity, format, conflicts, stamped, forgetting };
         Ok((projections, writer))
     }
 

@@ -174,6 +174,15 @@ impl Cluster {
     }
 }
 
+/// Whoever follows a node for its own facts would miss one that it does not know of.
+fn knows_where_its_own_facts_are(store: &Fixture) {
+    let node = store.projections.identity().node;
+    for (sequence, fact) in packs::log_of(store) {
+        let is_own = [fact.first.node, fact.last.node].contains(&node);
+        assert!(!is_own || store.projections.may_have_own_after(sequence - 1), "{fact:?} at {sequence}");
+    }
+}
+
 fn open(engine: &Memory, node: usize) -> Fixture {
     Fixture::named(Arc::new(engine.clone()), node as u64 + 1, |options| {
         options.cursor_cache_bytes = 4 << 10;
@@ -193,6 +202,7 @@ proptest! {
             for step in &steps {
                 cluster.take(step).await;
                 cluster.stores.iter().for_each(reconciling::check);
+                cluster.stores.iter().for_each(knows_where_its_own_facts_are);
                 for node in 0..NODES {
                     for at in 0..ARTIFACTS {
                         let Some(token) = cluster.stores[node].token(&format!("a-{at}")).await else { continue };
@@ -250,6 +260,22 @@ proptest! {
             }
         });
     }
+}
+
+/// A node that only takes over has nothing to look through for those who want what it stamps.
+#[tokio::test]
+async fn what_is_taken_over_is_not_a_nodes_own() {
+    let cluster = Cluster::new();
+    for id in ["t-1", "t-2"] {
+        cluster.stores[1].accept(draft("a", id, "x")).await;
+    }
+    cluster.pull(0, 1).await;
+    let [taker, stamper] = [0, 1].map(|node| &cluster.stores[node].projections);
+    assert_eq!([taker, stamper].map(|projections| projections.may_have_own_after(0)), [false, true]);
+    assert!(!stamper.may_have_own_after(stamper.position().sequence));
+    cluster.stores[0].now.fetch_add(1_000_000, Ordering::SeqCst);
+    cluster.stores[0].accept(draft("a", "t-3", "x")).await;
+    assert!(taker.may_have_own_after(2));
 }
 
 /// Rule 6 where the two contents are of two artifacts: the earlier stands, whichever way they meet.
