@@ -86,18 +86,18 @@ fn no_bytes_of_a_peer_break_the_reader_of_frames() {
 /// What a frame claims to decompress to is believed up to the bound of a frame, and no further.
 #[test]
 fn a_compressed_page_cannot_claim_more_than_a_frame() {
-    use plimsoll_wire::peer::v1::{Downstream, Page, decode_downstream, encode_downstream};
+    use plimsoll_wire::peer::v1::{Downstream, Page, Recent, decode_downstream, encode_downstream};
     use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError, Frames};
 
     let facts = vec![(1, vec![7; 1_000])];
-    let page = Downstream::Page(Page { after: 0, up_to: 1, clock: 0, facts });
-    let frame = encode_downstream(2, &page);
+    let page = Downstream::Page(Page { after: 0, up_to: 1, clock: 0, awaited: true, facts });
+    let frame = encode_downstream(2, &mut Recent::default(), &page);
     // Length, format, schema, variant, after, up_to, clock and the length of what is compressed come before the claim.
     let place = 4 + 2 + 1 + 1 + 1 + 1 + 1;
     let claimed = |claim: u32| {
         let mut frame = frame.clone();
         frame[place..place + 4].copy_from_slice(&claim.to_le_bytes());
-        decode_downstream(Frames::only(&frame).unwrap())
+        decode_downstream(&mut Recent::default(), Frames::only(&frame).unwrap())
     };
     let bound = u32::try_from(FRAME_BYTES_MAX).unwrap();
     let actual = u32::from_le_bytes(frame[place..place + 4].try_into().unwrap());
@@ -107,4 +107,30 @@ fn a_compressed_page_cannot_claim_more_than_a_frame() {
     assert!(matches!(claimed(actual - 1), Err(FrameError::Compressed(_))));
     // The claim says how much room is made, not how much there is: no harm is done.
     assert_eq!(claimed(bound).unwrap(), page);
+}
+
+/// The same of a page that is compressed against those before it.
+#[test]
+fn a_page_that_goes_on_cannot_claim_more_than_a_frame() {
+    use plimsoll_wire::peer::v1::{Downstream, Page, Recent, decode_downstream, encode_downstream};
+    use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError};
+
+    let facts = vec![(1, vec![7; 60])];
+    let page = Downstream::Page(Page { after: 0, up_to: 1, clock: 0, awaited: true, facts });
+    let frame = encode_downstream(4, &mut Recent::default(), &page);
+    // As above, with what is awaited; the claim is one byte here, and five for a number of 32 bits.
+    let place = 4 + 2 + 1 + 1 + 1 + 1 + 1;
+    let claimed = |claim: u32| {
+        let mut body = frame[4..place].to_vec();
+        body.push(252);
+        body.extend(claim.to_le_bytes());
+        body.extend(&frame[place + 1..]);
+        decode_downstream(&mut Recent::default(), &body)
+    };
+    let (bound, actual) = (u32::try_from(FRAME_BYTES_MAX).unwrap(), u32::from(frame[place]));
+    assert_eq!(claimed(actual).unwrap(), page);
+    assert!(matches!(claimed(bound + 1), Err(FrameError::TooLong { .. })));
+    assert!(matches!(claimed(u32::MAX), Err(FrameError::TooLong { .. })));
+    assert!(matches!(claimed(actual - 1), Err(FrameError::Compressed(_))));
+    assert!(matches!(claimed(bound), Err(FrameError::Compressed(_))));
 }

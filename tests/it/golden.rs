@@ -18,7 +18,7 @@ use plimsoll_domain::projection::{
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use plimsoll_node::config::SETTINGS;
 use plimsoll_tests::root;
-use plimsoll_wire::peer::v1::{self as peer, Downstream, Kept, Member, RosterEntry, Versions, Wanted, Welcome};
+use plimsoll_wire::peer::v1::{self as peer, Downstream, Kept, Member, Recent, RosterEntry, Versions, Wanted, Welcome};
 use plimsoll_wire::peer::{FrameError, Frames};
 use plimsoll_wire::problem::Kind;
 use plimsoll_wire::record::{v1, v2};
@@ -243,21 +243,35 @@ fn golden_frames_of_a_feed() {
         expect_frame(1, name, &follow, &peer::encode_follow(&follow), peer::decode_follow);
     }
     let expect_downstream = |version, name: &str, frame: &Downstream| {
-        expect_frame(version, name, frame, &peer::encode_downstream(version, frame), peer::decode_downstream);
+        expect_frame(version, name, frame, &peer::encode_downstream(version, &mut Recent::default(), frame), |frame| {
+            peer::decode_downstream(&mut Recent::default(), frame)
+        });
     };
     expect_downstream(1, "begins", &Downstream::Begins { incarnation: 7, after: 70_000 });
     let facts = [records(), records()].concat();
     let facts: Vec<_> = [70_001, 70_002, 70_100, 70_356].into_iter().zip(facts).collect();
-    let page = Downstream::Page(peer::Page { after: 70_000, up_to: 70_400, clock: stamp(4).time.get(), facts });
+    let page =
+        Downstream::Page(peer::Page { after: 70_000, up_to: 70_400, clock: stamp(4).time.get(), awaited: true, facts });
     expect_downstream(1, "page", &page);
     // LZ4 leaves its writer a choice: where another one chooses otherwise these bytes stay, as what is read, and new ones
     // stand beside them.
     expect_downstream(2, "page", &page);
     let facts = vec![(1, (0..=255).collect())];
-    let incompressible = Downstream::Page(peer::Page { after: 0, up_to: 1, clock: 0, facts });
+    let incompressible = Downstream::Page(peer::Page { after: 0, up_to: 1, clock: 0, awaited: true, facts });
     expect_downstream(1, "page-incompressible", &incompressible);
-    let plain = peer::encode_downstream(1, &incompressible);
-    assert_eq!(peer::encode_downstream(2, &incompressible), plain, "what compression would make longer is sent plain");
+    let [plain, compressed] =
+        [1, 2].map(|version| peer::encode_downstream(version, &mut Recent::default(), &incompressible));
+    assert_eq!(compressed, plain, "what compression would make longer is sent plain");
+    expect_downstream(4, "page-first", &page);
+    let mut told = Recent::default();
+    drop(peer::encode_downstream(4, &mut told, &page));
+    let heard = told.clone();
+    let facts = vec![(70_401, records()[0].clone()), (70_402, records()[1].clone())];
+    let next = peer::Page { after: 70_400, up_to: 70_402, clock: stamp(5).time.get(), awaited: false, facts };
+    let next = Downstream::Page(next);
+    let written = peer::encode_downstream(4, &mut told, &next);
+    assert!(written.len() < 60, "{} bytes", written.len());
+    expect_frame(4, "page-after-it", &next, &written, |frame| peer::decode_downstream(&mut heard.clone(), frame));
     let pulse = peer::Pulse {
         told: 70_000,
         durable: 70_003,

@@ -1,9 +1,11 @@
 //! How many members' disks have what a client was told of.
 //!
-//! Of what this node stamped, the members that follow its feed tell it themselves, with each page. Of what another one stamped they
+//! Of what this node stamped, the members that follow its feed tell it themselves, at once where it is waited for. Of what another one stamped they
 //! do not: that is left out of the feed for those who have it from elsewhere, or may not have it at all. They are asked whether they
 //! have the fact. That an artifact has the same state with them is not enough: a transition that was superseded shows in no state.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use plimsoll_domain::projection::FactKey;
@@ -11,11 +13,29 @@ use plimsoll_wire::peer::v1::{HELD_MAX, decode_held, encode_ask_held};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cluster::Cluster;
+use crate::context::Context;
 
 /// How often members are asked again while they are waited for.
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// That a write is going to wait for other members' disks. What is told of this node's feed until this is dropped is acknowledged
+/// at once.
+pub struct Awaiting(Arc<Context>);
+
+impl Drop for Awaiting {
+    fn drop(&mut self) {
+        self.0.awaited.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Cluster {
+    /// To be called before a write that is then waited for: its page may be told as soon as it is durable.
+    #[must_use]
+    pub fn awaiting(&self) -> Awaiting {
+        self.context.awaited.fetch_add(1, Ordering::SeqCst);
+        Awaiting(self.context.clone())
+    }
+
     /// Waits until `members` disks, this node's among them, have everything this node had durable when it was asked; at most
     /// for `patience`. Returns how many have it.
     pub async fn replicated(&self, members: u32, patience: Duration) -> u32 {

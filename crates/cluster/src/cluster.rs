@@ -205,6 +205,7 @@ impl Cluster {
             has_left: AtomicBool::new(false),
             is_alone_so_far: AtomicBool::new(!options.seeds.is_empty() && !knows_others),
             unmet_seeds: AtomicUsize::new(options.seeds.len()),
+            awaited: AtomicUsize::new(0),
             counters: Counters::default(),
         });
         context.keep_word()?;

@@ -73,6 +73,8 @@ pub(crate) struct Context {
     pub(crate) is_alone_so_far: AtomicBool,
     /// How many of those it is told to call have not answered yet.
     pub(crate) unmet_seeds: AtomicUsize,
+    /// How many writes wait, or will wait, for other members' disks.
+    pub(crate) awaited: AtomicUsize,
     pub(crate) counters: Counters,
 }
 

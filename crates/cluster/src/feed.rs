@@ -3,6 +3,7 @@
 //! Nothing is queued for a follower: the log is the queue, and the follower's place in it is all there is of it in memory.
 //! A page is read when HTTP/2 has room for it, so a slow follower reads old pages late and costs nothing else.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use plimsoll_domain::projection::Fingerprint;
 use plimsoll_domain::timestamp::Timestamp;
 use plimsoll_store::feed::Position;
 use plimsoll_wire::peer::v1::{
-    Downstream, Echo, Follow, Page, Pulse, Relayed, Wanted, decode_upstream, encode_downstream,
+    Downstream, Echo, Follow, Page, Pulse, Recent, Relayed, Wanted, decode_upstream, encode_downstream,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -23,8 +24,8 @@ use crate::link::{FrameReader, LinkError};
 use crate::plan::is_wanted;
 use crate::roster::Taken;
 
-/// A page has about so many bytes at most: a few round trips' worth of a fast line, and little to lose.
-const PAGE_BYTES_MAX: usize = 256 << 10;
+/// A page has about so many bytes at most: it is read and compressed at a stretch, on a thread that serves clients too.
+const PAGE_BYTES_MAX: usize = 32 << 10;
 
 /// The first signs of life follow each other fast, so that clocks are compared soon; then each time later, up to the usual.
 const PULSE_FIRST: Duration = Duration::from_millis(50);
@@ -95,6 +96,7 @@ struct Teller<'a> {
     asked: Position,
     sender: Sender<Bytes>,
     heard: &'a Mutex<Option<Echo>>,
+    recent: Recent,
     /// The facts of this node, as last told.
     facts: Option<Fingerprint>,
     /// What is passed on once the feed is told up to the sequence beside it.
@@ -120,7 +122,18 @@ impl<'a> Teller<'a> {
     ) -> Self {
         let here = context.projections.position();
         let asked = Position { node: here.node, incarnation: follow.incarnation, sequence: follow.after };
-        Self { context, follower, version, wanted: follow.wanted, asked, sender, heard, facts: None, relayed: None }
+        Self {
+            context,
+            follower,
+            version,
+            wanted: follow.wanted,
+            asked,
+            sender,
+            heard,
+            recent: Recent::default(),
+            facts: None,
+            relayed: None,
+        }
     }
 
     async fn tell(mut self) -> Result<(), LinkError> {
@@ -132,6 +145,9 @@ impl<'a> Teller<'a> {
         loop {
             let clock = self.context.now();
             let durable = progress.borrow_and_update().durable;
+            if self.wanted == Wanted::Own && !self.context.projections.may_have_own_after(at.sequence) {
+                at.sequence = at.sequence.max(durable);
+            }
             if Instant::now() >= due {
                 self.pulse(at, durable, clock).await?;
                 interval = (interval * 2).min(self.context.pulse);
@@ -178,7 +194,9 @@ impl<'a> Teller<'a> {
         if !page.facts.is_empty() {
             self.context.counters.facts_sent.add(page.facts.len());
             let clock = if page.up_to >= durable { clock } else { 0 };
-            let page = Page { after: at.sequence, up_to: page.up_to, clock, facts: page.facts };
+            // Read after the facts: who waits has said so before it wrote.
+            let awaited = self.context.awaited.load(Ordering::SeqCst) > 0;
+            let page = Page { after: at.sequence, up_to: page.up_to, clock, awaited, facts: page.facts };
             self.send(&Downstream::Page(page)).await?;
         }
         Ok(reached)
@@ -231,7 +249,7 @@ impl<'a> Teller<'a> {
     }
 
     async fn send(&mut self, frame: &Downstream) -> Result<(), LinkError> {
-        let bytes = encode_downstream(self.version, frame);
+        let bytes = encode_downstream(self.version, &mut self.recent, frame);
         self.context.counters.bytes_sent.add(bytes.len());
         self.sender.send_data(Bytes::from(bytes)).await.map_err(|_| LinkError::Ended)
     }

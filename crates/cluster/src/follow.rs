@@ -1,11 +1,13 @@
 //! Following a peer's feed: its pages go to the store, and how far that is goes back.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{MaybeDone, maybe_done};
 use http_body_util::channel::Sender;
 use plimsoll_domain::id::NodeId;
 use plimsoll_domain::projection::{Fingerprint, Horizon};
@@ -15,17 +17,20 @@ use plimsoll_store::feed::Position;
 use plimsoll_store::receiving::Delivery;
 use plimsoll_store::writer::Outcome;
 use plimsoll_wire::peer::v1::{
-    Downstream, Follow, Page, Pulse, Relayed, Upstream, Wanted, decode_downstream, encode_follow, encode_upstream,
+    Downstream, Follow, Page, Pulse, Recent, Relayed, Upstream, Wanted, decode_downstream, encode_follow,
+    encode_upstream,
 };
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::context::Context;
 use crate::horizon::settle;
 use crate::link::{FrameReader, Link, LinkError};
-use crate::roster::{Taken, Told};
+use crate::roster::{Peer, Taken, Told};
 
-/// Pages at the writer at a time: one that is synced, one that is decided, one that waits for that.
-const PAGES_IN_FLIGHT_MAX: usize = 3;
+/// Pages at the writer at a time, and their bytes: what is synced, what is decided, and what waits for that. One more page is let in
+/// than fills them.
+const PAGES_IN_FLIGHT_MAX: usize = 24;
+const BYTES_IN_FLIGHT_MAX: usize = 768 << 10;
 
 /// How long a peer may take to say where its feed begins.
 const BEGINNING_TIME_MAX: Duration = Duration::from_secs(5);
@@ -36,6 +41,10 @@ const PULSES_MISSED_MAX: u32 = 3;
 /// How often a sign of life is answered once the clocks have been compared a few times, so that they go on being compared.
 const ECHO_EVERY: u64 = 8;
 const ECHOES_FIRST: u64 = 6;
+
+/// What nobody waits for is acknowledged so long after the last acknowledgement at the earliest. TCP puts its own off for as long
+/// (Linux, `TCP_DELACK_MIN`), and so goes with this one.
+const ACKNOWLEDGE_EVERY: Duration = Duration::from_millis(40);
 
 /// How long the clocks may take to be compared where a fact is from too far ahead: a few of the first signs of life, over any
 /// round trip of this planet.
@@ -56,7 +65,7 @@ impl From<LinkError> for Parted {
     }
 }
 
-type Receiving = Pin<Box<dyn Future<Output = Result<Vec<Outcome>, WriteError>> + Send>>;
+type Receiving = MaybeDone<Pin<Box<dyn Future<Output = Result<Vec<Outcome>, WriteError>> + Send>>>;
 
 /// Follows a peer's feed until something ends it.
 pub(crate) async fn follow(context: &Context, link: &Link, peer: NodeId, wanted: Wanted) -> Parted {
@@ -78,7 +87,14 @@ struct Follower<'a> {
     at: Position,
     /// What is at the writer, oldest first, with what is true once it is there.
     in_flight: VecDeque<(Receiving, Reached)>,
+    recent: Recent,
     pulses: u64,
+    /// Everything up to this sequence of the feed is on the disk here.
+    taken: u64,
+    /// When the peer was last told how far this is.
+    acknowledged: Instant,
+    /// When it is to be told again, if there is anything to tell.
+    acknowledge_at: Option<Instant>,
     /// Whether it is of another region.
     is_far: bool,
 }
@@ -87,8 +103,22 @@ struct Follower<'a> {
 #[derive(Clone, Copy)]
 struct Reached {
     sequence: u64,
-    /// The peer's clock when nothing more was to be told; 0 if there was more.
-    clock: u64,
+    /// The bytes of its facts.
+    bytes: usize,
+    reading: Reading,
+    /// Whether somebody waits to hear of it.
+    is_awaited: bool,
+}
+
+/// What the peer's clock said when nothing more was to be told, by this node's clocks as they were when that came: they may be
+/// set before the page is on the disk.
+#[derive(Clone, Copy, Default)]
+struct Reading {
+    /// By the steady one; 0 if there was more to tell, or the clocks were not compared yet.
+    as_of: u64,
+    /// How far the one on the wall was ahead of it, or had been when the two nodes' clocks were compared, if that was less: what
+    /// was read may have waited through a sleep of the machine.
+    wall_ahead: i64,
 }
 
 impl<'a> Follower<'a> {
@@ -106,13 +136,18 @@ impl<'a> Follower<'a> {
             reader,
             at: Position { node: peer, incarnation, sequence: after },
             in_flight: VecDeque::new(),
+            recent: Recent::default(),
             pulses: 0,
+            taken: after,
+            acknowledged: Instant::now(),
+            acknowledge_at: None,
             is_far: context.roster.peer(peer, |peer| peer.entry.member.region != context.roster.here().region)
                 == Some(true),
         };
         match follower.next().await? {
             Downstream::Begins { incarnation, after } => {
                 follower.at = Position { node: peer, incarnation, sequence: after };
+                follower.taken = after;
                 context.roster.note(peer, |peer| peer.taken = Taken { incarnation, sequence: after });
                 Ok(follower)
             }
@@ -123,7 +158,7 @@ impl<'a> Follower<'a> {
     async fn next(&mut self) -> Result<Downstream, LinkError> {
         let frame = self.reader.next().await?.ok_or(LinkError::Ended)?;
         self.context.counters.bytes_received.add(frame.len());
-        Ok(decode_downstream(&frame)?)
+        Ok(decode_downstream(&mut self.recent, &frame)?)
     }
 
     async fn run(mut self) -> Parted {
@@ -141,8 +176,10 @@ impl<'a> Follower<'a> {
         let silence = self.context.pulse * PULSES_MISSED_MAX + Duration::from_secs(1);
         let mut deadline = Instant::now() + silence;
         loop {
-            let has_room = self.in_flight.len() < PAGES_IN_FLIGHT_MAX;
+            let has_room = self.has_room();
             let outcome = tokio::select! {
+                // What is done makes room for what comes. A peer that never rests keeps no acknowledgement from going out: what is
+                // received sends it, once it is due.
                 biased;
                 (outcomes, reached) = received(&mut self.in_flight), if !self.in_flight.is_empty() => {
                     self.received(outcomes, reached).await
@@ -151,6 +188,7 @@ impl<'a> Follower<'a> {
                     deadline = Instant::now() + silence;
                     self.heard(frame).await
                 }
+                () = due(self.acknowledge_at) => self.acknowledge().await.map_err(Parted::from),
                 () = sleep_until(deadline), if has_room => Err(LinkError::Timeout(silence).into()),
             };
             if let Err(parted) = outcome {
@@ -164,7 +202,7 @@ impl<'a> Follower<'a> {
         self.context.counters.bytes_received.add(frame.len());
         let now = self.context.now();
         self.context.roster.note(self.peer, |peer| peer.last_seen = now);
-        match decode_downstream(&frame).map_err(LinkError::from)? {
+        match decode_downstream(&mut self.recent, &frame).map_err(LinkError::from)? {
             Downstream::Page(page) => self.page(&page),
             Downstream::Pulse(pulse) => self.pulse(&pulse).await,
             Downstream::Begins { .. } => Err(LinkError::Unexpected("a feed that begins twice").into()),
@@ -178,8 +216,7 @@ impl<'a> Follower<'a> {
                 if self.compared(&pulse, self.context.steady()) {
                     return Ok(());
                 }
-                let taken = self.context.roster.peer(self.peer, |peer| peer.taken.sequence).unwrap_or_default();
-                self.tell(taken).await?;
+                self.acknowledge().await?;
             }
         }
     }
@@ -212,14 +249,26 @@ impl<'a> Follower<'a> {
         let delivery = Delivery::read(self.at, self.horizon, facts, page.up_to)
             .map_err(|_| LinkError::Unexpected("a fact that breaks a rule, or is of another version"))?;
         self.at.sequence = page.up_to;
-        let reached = Reached { sequence: page.up_to, clock: page.clock };
+        let reached = Reached {
+            sequence: page.up_to,
+            bytes: facts.iter().map(|(_, fact)| fact.len()).sum(),
+            reading: self.reading(page.clock),
+            is_awaited: page.awaited,
+        };
         self.receive(delivery, reached);
         Ok(())
     }
 
     fn receive(&mut self, delivery: Delivery, reached: Reached) {
         let projections = self.context.projections.clone();
-        self.in_flight.push_back((Box::pin(async move { projections.receive(delivery).await }), reached));
+        let receiving: Pin<Box<dyn Future<Output = _> + Send>> =
+            Box::pin(async move { projections.receive(delivery).await });
+        self.in_flight.push_back((maybe_done(receiving), reached));
+    }
+
+    fn has_room(&self) -> bool {
+        let bytes: usize = self.in_flight.iter().map(|(_, reached)| reached.bytes).sum();
+        self.in_flight.len() < PAGES_IN_FLIGHT_MAX && bytes < BYTES_IN_FLIGHT_MAX
     }
 
     /// What is on the disk now.
@@ -228,18 +277,35 @@ impl<'a> Follower<'a> {
             self.context.counters.facts_refused.add(1);
             return Err(Parted::Store(refused));
         }
-        let (now, wall_ahead) = (self.context.steady(), self.context.wall_ahead());
+        self.taken = self.taken.max(reached.sequence);
         self.context.roster.note(self.peer, |peer| {
             peer.taken.sequence = peer.taken.sequence.max(reached.sequence);
             peer.trouble = None;
-            peer.raise_as_of_reading(reached.clock, now, wall_ahead);
+            peer.raise_as_of(reached.reading.as_of, reached.reading.wall_ahead);
         });
-        Ok(self.tell(reached.sequence).await?)
+        let at = self.acknowledged + ACKNOWLEDGE_EVERY;
+        if reached.is_awaited || at <= Instant::now() {
+            return Ok(self.acknowledge().await?);
+        }
+        self.acknowledge_at = Some(at);
+        Ok(())
     }
 
-    async fn tell(&mut self, sequence: u64) -> Result<(), LinkError> {
+    /// What the peer's clock said, read now.
+    fn reading(&self, clock: u64) -> Reading {
+        let (now, wall_ahead) = (self.context.steady(), self.context.wall_ahead());
+        let read = |peer: &Peer| Reading {
+            as_of: peer.to_steady_clock(clock, now),
+            wall_ahead: wall_ahead.min(peer.compared_wall_ahead),
+        };
+        self.context.roster.peer(self.peer, read).unwrap_or_default()
+    }
+
+    /// Tells the peer how far this is.
+    async fn acknowledge(&mut self) -> Result<(), LinkError> {
+        (self.acknowledged, self.acknowledge_at) = (Instant::now(), None);
         // The reading comes back in an echo, and is compared with nothing else.
-        let frame = encode_upstream(&Upstream { sequence, clock: self.context.steady() });
+        let frame = encode_upstream(&Upstream { sequence: self.taken, clock: self.context.steady() });
         self.context.counters.bytes_sent.add(frame.len());
         self.sender.send_data(Bytes::from(frame)).await.map_err(|_| LinkError::Ended)
     }
@@ -264,10 +330,9 @@ impl<'a> Follower<'a> {
             beyond(offset.nanos.saturating_sub(self.context.wall_ahead()).into())
                 || beyond(apart - i128::from(offset.nanos))
         };
-        let (sequence, offset) =
-            self.context.roster.peer(self.peer, |peer| (peer.taken.sequence, peer.offset())).unwrap_or_default();
+        let offset = self.context.roster.peer(self.peer, Peer::offset).unwrap_or_default();
         if self.pulses <= ECHOES_FIRST || self.pulses.is_multiple_of(ECHO_EVERY) || offset.is_some_and(is_apart) {
-            self.tell(sequence).await?;
+            self.acknowledge().await?;
         }
         Ok(())
     }
@@ -275,15 +340,16 @@ impl<'a> Follower<'a> {
     /// Everything wanted up to where the feed is has come in: what was left out moves the watermark too.
     fn skipped(&mut self, pulse: &Pulse) {
         let clock = if pulse.told == pulse.durable { pulse.clock } else { 0 };
-        let reached = Reached { sequence: pulse.told, clock };
+        let reading = self.reading(clock);
         if pulse.told > self.at.sequence {
             let Position { node: peer, incarnation, sequence: after } = self.at;
             self.at.sequence = pulse.told;
-            let horizon = self.horizon;
-            self.receive(Delivery { peer, incarnation, after, horizon, facts: Vec::new(), up_to: pulse.told }, reached);
+            let (horizon, up_to) = (self.horizon, pulse.told);
+            let delivery = Delivery { peer, incarnation, after, horizon, facts: Vec::new(), up_to };
+            // As seldom as pulses; and a write may wait for what was left out too.
+            self.receive(delivery, Reached { sequence: up_to, bytes: 0, reading, is_awaited: true });
         } else if self.in_flight.is_empty() {
-            let (now, wall_ahead) = (self.context.steady(), self.context.wall_ahead());
-            self.context.roster.note(self.peer, |peer| peer.raise_as_of_reading(clock, now, wall_ahead));
+            self.context.roster.note(self.peer, |peer| peer.raise_as_of(reading.as_of, reading.wall_ahead));
         }
     }
 
@@ -328,10 +394,54 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// What comes of the oldest page at the writer. May be dropped before it is ready.
+/// What comes of the oldest page at the writer. May be dropped before it is ready. All are polled, and in order: each goes to the
+/// writer when it is polled first, and there they share commits and syncs.
 async fn received(in_flight: &mut VecDeque<(Receiving, Reached)>) -> (Result<Vec<Outcome>, WriteError>, Reached) {
-    let Some((receiving, reached)) = in_flight.front_mut() else { return std::future::pending().await };
-    let (outcomes, reached) = (receiving.await, *reached);
-    in_flight.pop_front();
-    (outcomes, reached)
+    poll_fn(|task| {
+        for (receiving, _) in in_flight.iter_mut() {
+            let _is_done = Pin::new(receiving).poll(task).is_ready();
+        }
+        let Some(outcomes) = in_flight.front_mut().and_then(|(receiving, _)| Pin::new(receiving).take_output()) else {
+            return Poll::Pending;
+        };
+        let (_, reached) = in_flight.pop_front().expect("it was there");
+        Poll::Ready((outcomes, reached))
+    })
+    .await
+}
+
+/// When it is that time; never, where there is none.
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn page(sequence: u64, work: impl Future<Output = ()> + Send + 'static) -> (Receiving, Reached) {
+        let receiving: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
+            work.await;
+            Ok(Vec::new())
+        });
+        (maybe_done(receiving), Reached { sequence, bytes: 0, reading: Reading::default(), is_awaited: false })
+    }
+
+    /// Pages share commits and syncs at the writer, so all of them have to be there; what comes of them is told in order.
+    #[tokio::test]
+    async fn all_pages_are_at_the_writer_at_once() {
+        let (go_on, may_go_on) = oneshot::channel::<()>();
+        let first = page(1, async { may_go_on.await.expect("the third is there") });
+        let third = page(3, async { go_on.send(()).expect("the first waits for it") });
+        let mut in_flight = VecDeque::from([first, page(2, async {}), third]);
+        for expected in 1..=3 {
+            let (outcomes, reached) = received(&mut in_flight).await;
+            assert_eq!((outcomes.unwrap().len(), reached.sequence), (0, expected));
+        }
+    }
 }

@@ -115,13 +115,6 @@ impl Peer {
         self.clock.best()
     }
 
-    /// Notes that all it had stamped by a reading of its clock is here. `now` and `wall_ahead` are of this node's clocks: counted is
-    /// how far they were apart when the two nodes' clocks were compared, if that is less, as what was read may have waited through a
-    /// sleep of the machine.
-    pub(crate) fn raise_as_of_reading(&mut self, reading: u64, now: u64, wall_ahead: i64) {
-        self.raise_as_of(self.to_steady_clock(reading, now), wall_ahead.min(self.compared_wall_ahead));
-    }
-
     /// Notes that all it had stamped by then is here.
     pub(crate) fn raise_as_of(&mut self, as_of: u64, wall_ahead: i64) {
         if as_of >= self.as_of {

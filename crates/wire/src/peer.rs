@@ -11,6 +11,7 @@
 //! | 1 | the first |
 //! | 2 | pages of facts are compressed, by LZ4 |
 //! | 3 | nodes agree on what they forget: the questions `horizon`, `promise` and `held` |
+//! | 4 | a page is compressed against the pages before it, and says whether its arrival is waited for |
 
 pub mod v1;
 
@@ -24,10 +25,16 @@ use thiserror::Error;
 pub const OLDEST: u16 = 1;
 
 /// The newest.
-pub const NEWEST: u16 = 3;
+pub const NEWEST: u16 = 4;
+
+/// From this version on pages are compressed.
+pub(crate) const COMPRESSES: u16 = 2;
 
 /// From this version on a node may have forgotten something, and says up to when.
 pub const FORGETS: u16 = 3;
+
+/// From this version on a page is compressed against the pages before it.
+pub(crate) const CONTINUES: u16 = 4;
 
 /// The most bytes of a frame without its length: far more than a page of facts and one fact more.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
@@ -124,6 +131,15 @@ pub fn encode_bare(body: &impl Serialize) -> Vec<u8> {
 /// [`FrameError`]: the bytes do not begin with such a body.
 pub fn decode_bare<Body: DeserializeOwned>(bytes: &[u8]) -> Result<(Body, usize), FrameError> {
     Ok(bincode::serde::decode_from_slice(bytes, configuration())?)
+}
+
+/// Reads a bare body that is all of `bytes`.
+pub(crate) fn decode_whole<Body: DeserializeOwned>(bytes: &[u8]) -> Result<Body, FrameError> {
+    let (body, used) = decode_bare(bytes)?;
+    if used < bytes.len() {
+        return Err(FrameError::Trailing(bytes.len() - used));
+    }
+    Ok(body)
 }
 
 /// Bytes within a body, written and read at once and not one by one.

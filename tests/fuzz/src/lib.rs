@@ -7,7 +7,7 @@ use plimsoll_domain::id::{NodeId, TenantId};
 use plimsoll_domain::projection::{Body, Fact, Submission, Token};
 use plimsoll_domain::timestamp::{Timestamp, UnixNanos};
 use plimsoll_wire::http::v1::{PostTransition, ProducedRef};
-use plimsoll_wire::peer::v1::{self as peer, Downstream};
+use plimsoll_wire::peer::v1::{self as peer, Downstream, Page, Recent};
 use plimsoll_wire::peer::{FRAME_BYTES_MAX, FrameError, Frames};
 use plimsoll_wire::record::{v1, v2};
 
@@ -139,9 +139,7 @@ fn read_frame(frame: &[u8]) {
     reads_back(frame, peer::decode_roster, |entries| peer::encode_roster(entries));
     reads_back(frame, peer::decode_kept, peer::encode_kept);
     reads_back(frame, peer::decode_follow, peer::encode_follow);
-    for version in [1, 2] {
-        reads_back(frame, peer::decode_downstream, |frame| peer::encode_downstream(version, frame));
-    }
+    [1, 2, 4].into_iter().for_each(|version| downstream_reads_back(frame, version));
     reads_back(frame, peer::decode_upstream, peer::encode_upstream);
     reads_back(frame, peer::decode_ask_refs, peer::encode_ask_refs);
     reads_back(frame, peer::decode_facts, peer::encode_facts);
@@ -156,7 +154,7 @@ fn read_frame(frame: &[u8]) {
     reads_back(frame, peer::decode_absences, peer::encode_absences);
     reads_back(frame, peer::decode_question, peer::encode_question);
     reads_back(frame, peer::decode_answer, peer::encode_answer);
-    if let Ok(Downstream::Page(page)) = peer::decode_downstream(frame) {
+    if let Ok(Downstream::Page(page)) = peer::decode_downstream(&mut after_a_page(), frame) {
         fits(page.facts.iter().map(|(_, fact)| fact.len()));
         assert!(page.facts.iter().all(|(sequence, _)| (page.after + 1..=page.up_to).contains(sequence)));
         assert!(page.facts.is_sorted_by(|(one, _), (next, _)| one < next));
@@ -164,6 +162,29 @@ fn read_frame(frame: &[u8]) {
     for texts in [peer::decode_facts(frame), peer::decode_datagrams(frame)].into_iter().flatten() {
         fits(texts.iter().map(Vec::len));
     }
+}
+
+/// What a conversation has said before: a page that others may be compressed against.
+fn after_a_page() -> Recent {
+    let mut recent = Recent::default();
+    let facts = vec![(1, b"0123456789abcdefghijklmnopqrstuvwxyz".to_vec())];
+    let page = Page { after: 0, up_to: 1, clock: 0, awaited: false, facts };
+    drop(peer::encode_downstream(4, &mut recent, &Downstream::Page(page)));
+    recent
+}
+
+/// A frame of a feed, in the middle of a conversation.
+fn downstream_reads_back(frame: &[u8], version: u16) {
+    let without_what_is_new = |mut frame: Downstream| {
+        if let Downstream::Page(page) = &mut frame
+            && version < 4
+        {
+            page.awaited = true;
+        }
+        frame
+    };
+    let decode = |frame: &[u8]| peer::decode_downstream(&mut after_a_page(), frame).map(without_what_is_new);
+    reads_back(frame, decode, |frame| peer::encode_downstream(version, &mut after_a_page(), frame));
 }
 
 /// What a frame is read to takes no more room than a frame may: each text with its own, and its length with eight bytes.

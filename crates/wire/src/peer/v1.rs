@@ -1,4 +1,4 @@
-//! The frames of the conversation, versions 1 to 3.
+//! The frames of the conversation, versions 1 to 4.
 //!
 //! A connection begins with [`Hello`], answered by [`Welcome`]. After it the one who called may [`Follow`] the other's
 //! feed: [`Downstream`] frames come back, [`Upstream`] frames go out on the same stream. Everything else is one question
@@ -8,6 +8,7 @@ mod feed;
 mod horizon;
 mod member;
 mod questions;
+mod recent;
 mod reconcile;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub use feed::*;
 pub use horizon::*;
 pub use member::*;
 pub use questions::*;
+pub use recent::Recent;
 pub use reconcile::*;
 
 /// What the first exchange is written in, whatever is spoken later.
@@ -49,11 +51,7 @@ fn decompressed<Body: serde::de::DeserializeOwned>(compressed: &[u8]) -> Result<
         return Err(FrameError::TooLong { length });
     }
     let plain = lz4_flex::decompress(block, length).map_err(broken)?;
-    let (body, used) = super::decode_bare(&plain)?;
-    if used < plain.len() {
-        return Err(FrameError::Trailing(plain.len() - used));
-    }
-    Ok(body)
+    super::decode_whole(&plain)
 }
 
 /// The versions of the conversation this software speaks.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use plimsoll_cluster::acknowledging::Awaiting;
 use plimsoll_cluster::cluster::Cluster;
 use plimsoll_domain::id::{ArtifactId, TenantId, TransitionId};
 use plimsoll_domain::projection::FactKey;
@@ -39,6 +40,11 @@ impl FeedTells {
     pub(super) const fn of(self, accepted: &Accepted) -> bool {
         self.wanted <= 1 || (self.has_enough && !accepted.repeated)
     }
+}
+
+/// Says, before writing, that other members' disks are waited for.
+pub(super) fn awaiting(app: &App, wanted: u32) -> Option<Awaiting> {
+    app.cluster.as_ref().filter(|_| wanted > 1).map(|cluster| cluster.awaiting())
 }
 
 /// Waits until so many members, this one among them, have everything that this node has stamped.

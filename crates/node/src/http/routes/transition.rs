@@ -47,6 +47,7 @@ pub(super) async fn post_transition(State(app): State<App>, request: Request) ->
     let Intent { tenant, acknowledgements, post } = read;
     let artifact = post.submission.transition.artifact.clone();
     let transition = post.submission.transition.id.clone();
+    let _awaiting = acceptance::awaiting(&app, acknowledgements);
     let outcome =
         submitting::submit(&app, &tenant, post).await.inspect_err(|error| app.metrics.refused(&error.problem))?;
     let accepted = acceptance::settle(&app, outcome)?;

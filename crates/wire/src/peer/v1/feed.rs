@@ -3,7 +3,8 @@
 use plimsoll_domain::id::NodeId;
 use serde::{Deserialize, Serialize};
 
-use super::super::{Blob, FrameError, decode, encode, encode_bare};
+use super::super::{Blob, COMPRESSES, CONTINUES, FrameError, decode, decode_whole, encode, encode_bare};
+use super::recent::Recent;
 use super::{FIRST, ROSTER_MAX, decompressed};
 
 /// Which facts of a feed are wanted, by who stamped them.
@@ -36,6 +37,9 @@ pub struct Page {
     /// The sender's clock, in nanoseconds since 1970: what it had durable then is here once this page and those before are. 0
     /// where more was durable than this page tells.
     pub clock: u64,
+    /// Whether somebody waits to hear that it has arrived, so that it is to be acknowledged at once. Before version 4 all are taken
+    /// to be.
+    pub awaited: bool,
     /// Facts as stored records, each with its sequence, in order.
     pub facts: Vec<(u64, Vec<u8>)>,
 }
@@ -154,6 +158,17 @@ enum DownstreamV1 {
         clock: u64,
         facts: Blob,
     },
+    /// Since version 4: as `Compressed`, with what the pages before it said last as the dictionary of LZ4, and no length in front.
+    Continued {
+        after: u64,
+        /// What `up_to` is beyond `after`.
+        span: u64,
+        clock: u64,
+        awaited: bool,
+        /// The bytes of the facts once they are decompressed.
+        length: u64,
+        facts: Blob,
+    },
 }
 
 /// Writes a follow, with its length.
@@ -182,9 +197,10 @@ pub fn decode_follow(frame: &[u8]) -> Result<Follow, FrameError> {
     Ok(Follow { incarnation, after, wanted })
 }
 
-/// Writes a frame of a feed, with its length, for a conversation of `version`. What compresses badly is sent as it is.
+/// Writes a frame of a feed, with its length, for a conversation of `version`. `recent` is the conversation's,
+/// and new at its beginning.
 #[must_use]
-pub fn encode_downstream(version: u16, frame: &Downstream) -> Vec<u8> {
+pub fn encode_downstream(version: u16, recent: &mut Recent, frame: &Downstream) -> Vec<u8> {
     let body = match frame {
         Downstream::Begins { incarnation, after } => DownstreamV1::Begins { incarnation: *incarnation, after: *after },
         Downstream::Pulse(pulse) => DownstreamV1::Pulse(PulseV1 {
@@ -200,19 +216,25 @@ pub fn encode_downstream(version: u16, frame: &Downstream) -> Vec<u8> {
                 .map(|relayed| (relayed.node.number(), relayed.incarnation, relayed.sequence, relayed.clock))
                 .collect(),
         }),
-        Downstream::Page(page) => page_body(version, page),
+        Downstream::Page(page) => page_body(version, recent, page),
     };
     encode(FIRST, &body)
 }
 
-fn page_body(version: u16, page: &Page) -> DownstreamV1 {
-    let Page { after, up_to, clock, ref facts } = *page;
+fn page_body(version: u16, recent: &mut Recent, page: &Page) -> DownstreamV1 {
+    let Page { after, up_to, clock, awaited, ref facts } = *page;
     let mut before = after;
     let facts: FactsV1 = facts
         .iter()
         .map(|(sequence, fact)| (sequence - std::mem::replace(&mut before, *sequence), Blob(fact.clone())))
         .collect();
-    if version >= 2 {
+    if version >= CONTINUES {
+        let plain = encode_bare(&facts);
+        let (length, facts) = (plain.len() as u64, Blob(recent.compress(&plain)));
+        recent.push(&plain);
+        return DownstreamV1::Continued { after, span: up_to - after, clock, awaited, length, facts };
+    }
+    if version >= COMPRESSES {
         let plain = encode_bare(&facts);
         let compressed = lz4_flex::compress_prepend_size(&plain);
         if compressed.len() < plain.len() {
@@ -222,16 +244,22 @@ fn page_body(version: u16, page: &Page) -> DownstreamV1 {
     DownstreamV1::Page { after, up_to, clock, facts }
 }
 
-/// Reads a frame of a feed.
+/// Reads a frame of a feed. `recent` is the conversation's, and new at its beginning.
 ///
 /// # Errors
 /// [`FrameError`].
-pub fn decode_downstream(frame: &[u8]) -> Result<Downstream, FrameError> {
+pub fn decode_downstream(recent: &mut Recent, frame: &[u8]) -> Result<Downstream, FrameError> {
     Ok(match decode(FIRST, frame)? {
         DownstreamV1::Begins { incarnation, after } => Downstream::Begins { incarnation, after },
-        DownstreamV1::Page { after, up_to, clock, facts } => Downstream::Page(page(after, up_to, clock, facts)?),
+        DownstreamV1::Page { after, up_to, clock, facts } => Downstream::Page(page(after, up_to, clock, true, facts)?),
         DownstreamV1::Compressed { after, up_to, clock, facts } => {
-            Downstream::Page(page(after, up_to, clock, decompressed(&facts.0)?)?)
+            Downstream::Page(page(after, up_to, clock, true, decompressed(&facts.0)?)?)
+        }
+        DownstreamV1::Continued { after, span, clock, awaited, length, facts } => {
+            let plain = recent.decompress(&facts.0, length)?;
+            recent.push(&plain);
+            let up_to = after.checked_add(span).ok_or_else(order)?;
+            Downstream::Page(page(after, up_to, clock, awaited, decode_whole(&plain)?)?)
         }
         DownstreamV1::Pulse(PulseV1 { told, ahead, clock, echo, facts, ready, relayed }) => {
             let durable = told.saturating_add(ahead);
@@ -250,8 +278,11 @@ pub fn decode_downstream(frame: &[u8]) -> Result<Downstream, FrameError> {
     })
 }
 
-fn page(after: u64, up_to: u64, clock: u64, facts: FactsV1) -> Result<Page, FrameError> {
-    let order = || FrameError::Field { field: "facts", rule: "must be in order, up to the page's end".to_owned() };
+fn order() -> FrameError {
+    FrameError::Field { field: "facts", rule: "must be in order, up to the page's end".to_owned() }
+}
+
+fn page(after: u64, up_to: u64, clock: u64, awaited: bool, facts: FactsV1) -> Result<Page, FrameError> {
     let mut before = after;
     let facts = facts.into_iter().map(|(difference, Blob(fact))| {
         if difference == 0 {
@@ -264,7 +295,7 @@ fn page(after: u64, up_to: u64, clock: u64, facts: FactsV1) -> Result<Page, Fram
     if up_to < after {
         return Err(order());
     }
-    Ok(Page { after, up_to, clock, facts })
+    Ok(Page { after, up_to, clock, awaited, facts })
 }
 
 /// Writes what a follower says, with its length.

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use plimsoll_cluster::acknowledging::Awaiting;
 use plimsoll_domain::id::{ArtifactId, TenantId, TransitionId};
 use plimsoll_domain::projection::{Expectation, Transition};
 use plimsoll_store::Accepted;
@@ -34,6 +36,7 @@ pub(super) struct Asker {
     app: App,
     tenant: TenantId,
     acknowledgements: u32,
+    _awaiting: Option<Arc<Awaiting>>,
     series: Series,
 }
 
@@ -78,7 +81,8 @@ pub(super) struct Answers {
 
 impl Asker {
     pub(super) fn new(app: App, tenant: TenantId, acknowledgements: u32) -> Self {
-        Self { app, tenant, acknowledgements, series: Series::default() }
+        let _awaiting = acceptance::awaiting(&app, acknowledgements).map(Arc::new);
+        Self { app, tenant, acknowledgements, _awaiting, series: Series::default() }
     }
 
     /// Takes to the writer what there is rate for, at least a line; waits for that, and for room at the writer. What
