@@ -26,6 +26,12 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// A peer that differs and is not still is asked so often all the same.
 const UNSTILL_INTERVAL: Duration = Duration::from_secs(60);
 
+/// While either is catching up, most of what one lacks is on its way, and to find it would cost both a look at each fact: it is asked
+/// all the same where nothing has moved for so many of the longest times between signs of life, as where a fact that cannot be taken
+/// holds up those behind it; and so often in any case.
+const STUCK_PULSES: u32 = 3;
+const CATCHING_UP_INTERVAL: Duration = Duration::from_secs(600);
+
 /// One peer is asked no more often than this, however still it is: what it has may be what cannot be taken now.
 const REST: Duration = Duration::from_secs(5);
 
@@ -123,11 +129,13 @@ struct Differing {
     seen: Seen,
     /// Whether each has what the other's feed told.
     is_still: bool,
+    /// Whether either is catching up.
+    is_catching_up: bool,
 }
 
 /// Looks for peers that differ, for ever.
 pub(crate) async fn run(context: Arc<Context>) {
-    let mut before: BTreeMap<NodeId, Seen> = BTreeMap::new();
+    let mut before: BTreeMap<NodeId, (Seen, Instant)> = BTreeMap::new();
     let mut asked = Instant::now();
     let mut strangers_asked = Instant::now();
     let mut latest = None;
@@ -136,10 +144,18 @@ pub(crate) async fn run(context: Arc<Context>) {
         sleep(LOOK_INTERVAL).await;
         let Ok(own) = context.projections.fingerprint() else { continue };
         let differing = differing(&context, own);
+        let since =
+            |peer: &Differing| before.get(&peer.node).filter(|(seen, _)| *seen == peer.seen).map(|(_, since)| *since);
         let is_due = |peer: &&Differing| {
-            let was_so = before.get(&peer.node) == Some(&peer.seen);
             let is_rested = rested.get(&peer.node).is_none_or(|asked: &Instant| asked.elapsed() >= REST);
-            (peer.is_still && was_so && is_rested) || asked.elapsed() >= UNSTILL_INTERVAL
+            let (is_still, interval) = match since(peer) {
+                Some(since) if peer.is_catching_up => {
+                    (since.elapsed() >= STUCK_PULSES * context.pulse, CATCHING_UP_INTERVAL)
+                }
+                None if peer.is_catching_up => (false, CATCHING_UP_INTERVAL),
+                since => (peer.is_still && since.is_some(), UNSTILL_INTERVAL),
+            };
+            (is_still && is_rested) || asked.elapsed() >= interval
         };
         // One after another: what only the last of them has is fetched too.
         let chosen = differing.iter().filter(|peer| Some(peer.node) > latest).find(is_due);
@@ -147,25 +163,29 @@ pub(crate) async fn run(context: Arc<Context>) {
             asked = Instant::now();
             latest = Some(peer.node);
             rested.insert(peer.node, Instant::now());
-            repair(&context, peer).await;
+            repair(&context, &peer.link, (peer.node, peer.seen.theirs)).await;
         }
-        if strangers_asked.elapsed() >= UNSTILL_INTERVAL {
+        let interval = if *context.ready.borrow() { UNSTILL_INTERVAL } else { CATCHING_UP_INTERVAL };
+        if strangers_asked.elapsed() >= interval {
             strangers_asked = Instant::now();
             compare_unfollowed(&context, own).await;
         }
-        before = differing.into_iter().map(|peer| (peer.node, peer.seen)).collect();
+        before =
+            differing.iter().map(|peer| (peer.node, (peer.seen, since(peer).unwrap_or_else(Instant::now)))).collect();
     }
 }
 
 fn differing(context: &Context, own: Fingerprint) -> Vec<Differing> {
     let position = context.projections.position().sequence;
+    let is_ready = *context.ready.borrow();
     context.roster.view(|peers| {
         let differing = peers.iter().filter_map(|(node, peer)| {
             let (told, link) = (peer.told?, peer.link.clone()?);
             let theirs = told.facts;
             let is_followed = peer.followings > 0;
             let is_still = told.sequence <= peer.taken.sequence && (!is_followed || position <= peer.acknowledged);
-            (theirs != own).then(|| Differing { node: *node, link, seen: Seen { theirs, own }, is_still })
+            let (seen, is_catching_up) = (Seen { theirs, own }, !(is_ready && told.ready));
+            (theirs != own).then(|| Differing { node: *node, link, seen, is_still, is_catching_up })
         });
         differing.collect()
     })
@@ -181,7 +201,7 @@ async fn compare_unfollowed(context: &Context, own: Fingerprint) {
     for (node, link) in unfollowed {
         match root_of(context, &link).await {
             Ok(theirs) if theirs == own => {}
-            Ok(theirs) => repair(context, &Differing { node, link, seen: Seen { theirs, own }, is_still: false }).await,
+            Ok(theirs) => repair(context, &link, (node, theirs)).await,
             Err(error) => tracing::debug!(peer = %node, %error, "a peer does not say what it has"),
         }
     }
@@ -202,16 +222,16 @@ pub(crate) async fn fetch_all(context: &Context, link: &Link) -> Result<(), RunE
     run_with(context, link, theirs).await.map(drop)
 }
 
-async fn repair(context: &Context, peer: &Differing) {
-    match run_with(context, &peer.link, peer.seen.theirs).await {
+async fn repair(context: &Context, link: &Link, (peer, theirs): (NodeId, Fingerprint)) {
+    match run_with(context, link, theirs).await {
         Ok(Run { facts: 0, .. }) => {}
         Ok(Run { questions, facts }) => {
-            tracing::info!(peer = %peer.node, facts, questions, "fetched from a peer what no feed had brought");
+            tracing::info!(peer = %peer, facts, questions, "fetched from a peer what no feed had brought");
         }
         // One of the two follows the other at this moment.
         Err(error @ (RunError::Forgetting | RunError::Link(LinkError::OtherHorizon))) => {
-            tracing::debug!(peer = %peer.node, %error, "a peer could not be compared with");
+            tracing::debug!(peer = %peer, %error, "a peer could not be compared with");
         }
-        Err(error) => tracing::warn!(peer = %peer.node, %error, "a peer could not be compared with"),
+        Err(error) => tracing::warn!(peer = %peer, %error, "a peer could not be compared with"),
     }
 }
