@@ -25,9 +25,6 @@ pub const BOUND: Duration = Duration::from_secs(120);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The longest time between two signs of life: short, so that a cut is seen soon.
-const PULSE_MS: &str = "400";
-
 /// Where a node has its data, its certificate and its log, and what of it is running.
 #[derive(Debug)]
 struct Site {
@@ -165,7 +162,7 @@ impl Cluster {
             .at(&format!("{}:7171", self.network.host(number).address()))
             .log_to(&site.folder.join("log"))
             .arguments(&["--peer-listen", &peer, "--advertise", &peer, "--seed", &seeds.join(",")])
-            .arguments(&["--region", site.region, "--tls", tls, "--pulse-ms", PULSE_MS])
+            .arguments(&["--region", site.region, "--tls", tls])
             .arguments(&self.arguments);
         let start = match site.clock.get() {
             Some(clock) => clock.given_to(start),
@@ -207,6 +204,15 @@ impl Cluster {
         self.take(number).kill();
     }
 
+    /// The process of a node.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn process_id(&self, number: u8) -> u32 {
+        self.site(number).node.lock().expect("nobody panicked").as_ref().expect("the node runs").process_id()
+    }
+
     /// Stops a node as an operator does.
     ///
     /// # Panics
@@ -221,8 +227,7 @@ impl Cluster {
     /// # Panics
     /// If it does not run.
     pub fn signal(&self, number: u8, signal: &str) {
-        let node = self.site(number).node.lock().expect("nobody panicked");
-        let process = node.as_ref().expect("the node runs").process_id().to_string();
+        let process = self.process_id(number).to_string();
         command("kill", &[&format!("-{signal}"), &process]).expect("it can be signalled");
     }
 

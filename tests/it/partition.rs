@@ -12,6 +12,7 @@ mod forgetting;
 mod identities;
 mod legion;
 mod load;
+mod phases;
 mod processes;
 mod strangers;
 
@@ -20,9 +21,12 @@ use plimsoll_tests::history::{History, Outcome};
 use plimsoll_tests::machine::not_run;
 use serde_json::Value;
 
+/// The longest time between two signs of life: short, so that a cut is seen soon.
+const PULSE: [&str; 2] = ["--pulse-ms", "400"];
+
 /// A cluster on hosts of its own; says so where this machine cannot have one.
 fn cluster(test: &str, regions: &[&'static str], arguments: &[&'static str]) -> Option<Cluster> {
-    Cluster::new(regions, arguments).map_err(|why| not_run(test, &why)).ok()
+    Cluster::new(regions, &[PULSE.as_slice(), arguments].concat()).map_err(|why| not_run(test, &why)).ok()
 }
 
 /// Posts a transition to a node, for the history.

@@ -51,6 +51,12 @@ pub enum LeaveError {
          the copy, restart the other, and let that one leave"
     )]
     SharedId,
+    /// It is no member.
+    #[error(
+        "this node is no member any more: it left, or was forgotten. Where leaving was cut short, another member has all it had; \
+         what it had when it was forgotten may be nowhere else"
+    )]
+    NoMember,
     /// It cannot be written down.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -67,6 +73,10 @@ impl Cluster {
         let before = context.projections.fence();
         if before == Some(Fence::Identity) {
             return Err(LeaveError::SharedId);
+        }
+        if context.has_left.load(Ordering::Relaxed) {
+            // Asked again, as by somebody who did not hear the answer, or only told so by the others.
+            return if *context.leaving.borrow() { Ok(()) } else { Err(LeaveError::NoMember) };
         }
         context.leaving.send_replace(true);
         context.projections.set_fence(Some(Fence::NoMember));

@@ -151,7 +151,7 @@ fn failed(error: LeaveError) -> ApiError {
     let detail = error.to_string();
     match error {
         LeaveError::Unreplicated { .. } => ApiError::new(Kind::UnderReplicated, detail),
-        LeaveError::NoSuchMember(_) => ApiError::new(Kind::NoSuchMember, detail),
+        LeaveError::NoSuchMember(_) | LeaveError::NoMember => ApiError::new(Kind::NoSuchMember, detail),
         LeaveError::Connected(_) | LeaveError::SharedId => ApiError::new(Kind::MemberConnected, detail),
         LeaveError::Write(error) => error.into(),
     }

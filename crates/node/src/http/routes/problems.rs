@@ -44,7 +44,7 @@ problems! {
     OfCursor: NoSuchRoute, NotProjected, MethodNotAllowed, InvalidField, NotYetReplicated;
     OfArtifact: NoSuchRoute, NotProjected, MethodNotAllowed, InvalidField;
     OfCluster: NoSuchRoute, MethodNotAllowed;
-    OfLeaving: NoSuchRoute, MethodNotAllowed, MemberConnected, UnderReplicated;
+    OfLeaving: NoSuchRoute, NoSuchMember, MethodNotAllowed, MemberConnected, UnderReplicated;
     OfForgetting: NoSuchRoute, NoSuchMember, MethodNotAllowed, MemberConnected, InvalidField;
     OfListing: MethodNotAllowed;
     OfChanges: MethodNotAllowed, PositionGone;
