@@ -219,11 +219,50 @@ impl Host {
     /// If that cannot be told.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        let listed =
-            self.inside(|| command("iptables", &["--wait", "--list", "INPUT", "--numeric", "--verbose", "--exact"]));
-        let listed = listed.expect("the filter can be listed");
+        let listed = self.listed();
         let rules = listed.lines().filter(|line| line.contains("DROP"));
         rules.filter_map(|rule| rule.split_whitespace().next()?.parse::<u64>().ok()).sum()
+    }
+
+    /// Counts from now on what comes from another host, in packets as a line carries them. Mending the network ends it.
+    ///
+    /// # Errors
+    /// Why this machine cannot.
+    pub fn count_from(&self, other: &Self) -> Result<(), String> {
+        // Linux hands large pieces from one host to the next within a machine, where a line has packets with a header each.
+        other.namespace.ip(&["link", "set", "eth0", "gso_max_segs", "1"])?;
+        self.try_filter(&["--append", "INPUT", "--source", &other.address()])
+    }
+
+    /// The bytes that were counted so far, from Ethernet up.
+    ///
+    /// # Panics
+    /// If that cannot be told.
+    #[must_use]
+    pub fn counted_bytes(&self) -> u64 {
+        const ETHERNET: u64 = 14;
+        let listed = self.listed();
+        let counts = listed.lines().skip(2).map(|rule| {
+            let mut fields = rule.split_whitespace().map_while(|field| field.parse::<u64>().ok());
+            let [packets, bytes] = std::array::from_fn(|_| fields.next().unwrap_or_default());
+            packets * ETHERNET + bytes
+        });
+        counts.sum()
+    }
+
+    /// The bytes it has sent and received so far, clients' too.
+    ///
+    /// # Panics
+    /// If that cannot be told.
+    #[must_use]
+    pub fn traffic(&self) -> (u64, u64) {
+        let bytes = |direction: &str| {
+            let file = format!("/sys/class/net/{}/statistics/{direction}_bytes", port(self.number));
+            let read = command("ip", &["netns", "exec", &self.hub, "cat", &file]).expect("the port counts");
+            read.parse().expect("a number")
+        };
+        // What the port receives is what the host sends.
+        (bytes("rx"), bytes("tx"))
     }
 
     /// Pulls its plug: nobody reaches it, no client either.
@@ -240,6 +279,11 @@ impl Host {
     /// If that is not possible.
     pub fn plug_in(&self) {
         command("ip", &["-netns", &self.hub, "link", "set", &port(self.number), "up"]).expect("a port comes up");
+    }
+
+    fn listed(&self) -> String {
+        let list = ["--wait", "--list", "INPUT", "--numeric", "--verbose", "--exact"];
+        self.inside(|| command("iptables", &list)).expect("the filter can be listed")
     }
 
     fn filter(&self, arguments: &[&str]) {

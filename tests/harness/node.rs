@@ -48,8 +48,11 @@ pub(crate) fn build(package: &str) -> PathBuf {
         }
     }
     assert!(build.status().is_ok_and(|status| status.success()), "{package} builds");
-    let test = std::env::current_exe().expect("a test has a path");
-    test.ancestors().nth(2).expect("tests lie in target/<profile>/deps").to_owned()
+    // Tests lie in target/<profile>/deps, programs beside what they run.
+    let this = std::env::current_exe().expect("a process has a path");
+    let folder = this.parent().expect("it is a file in a folder");
+    let profile = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    profile.expect("tests lie in a folder of the profile's").to_owned()
 }
 
 /// A running node. Killed when dropped.
