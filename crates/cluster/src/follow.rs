@@ -177,9 +177,9 @@ impl<'a> Follower<'a> {
         let mut deadline = Instant::now() + silence;
         loop {
             let has_room = self.has_room();
+            // What is done makes room for what comes. A peer that never rests keeps no acknowledgement from going out: what is
+            // received sends it, once it is due.
             let outcome = tokio::select! {
-                // What is done makes room for what comes. A peer that never rests keeps no acknowledgement from going out: what is
-                // received sends it, once it is due.
                 biased;
                 (outcomes, reached) = received(&mut self.in_flight), if !self.in_flight.is_empty() => {
                     self.received(outcomes, reached).await
@@ -433,14 +433,15 @@ mod tests {
     }
 
     /// Pages share commits and syncs at the writer, so all of them have to be there; what comes of them is told in order.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn all_pages_are_at_the_writer_at_once() {
         let (go_on, may_go_on) = oneshot::channel::<()>();
         let first = page(1, async { may_go_on.await.expect("the third is there") });
         let third = page(3, async { go_on.send(()).expect("the first waits for it") });
         let mut in_flight = VecDeque::from([first, page(2, async {}), third]);
         for expected in 1..=3 {
-            let (outcomes, reached) = received(&mut in_flight).await;
+            let next = timeout(Duration::from_secs(1), received(&mut in_flight)).await;
+            let (outcomes, reached) = next.expect("none waits for one that is not there");
             assert_eq!((outcomes.unwrap().len(), reached.sequence), (0, expected));
         }
     }
