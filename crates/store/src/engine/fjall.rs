@@ -28,10 +28,15 @@
 //! - A creation that is cut short leaves a directory that cannot be opened. So a database is made under another name,
 //!   closed, renamed and opened again.
 //! - Making a keyspace does not sync the directory it is made in; it is synced before the rename.
+//! - A memory table that is done with is freed under a lock that all reads and writes of the keyspace take: see [`memtables`].
 //!
-//! It owns one thread, which flushes and compacts.
+//! It owns one thread, which flushes and compacts, and this module another, which frees.
 
+mod memtables;
+
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::BuildHasher as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -40,6 +45,7 @@ use std::time::{Duration, Instant};
 use ::fjall::config::PartitioningPolicy;
 use ::fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
+use self::memtables::Memtables;
 use super::{
     Batch, Contained, Direction, Engine, EngineError, EngineOptions, KeyRange, Row, Table, contain, create_directory,
     directory_bytes, sync_directory,
@@ -52,6 +58,10 @@ const UNFINISHED_DATABASE: &str = "database.new";
 /// Bytes of writes a keyspace gathers in memory before they become a table. Measured: up to 8 MiB are 1.5 times as fast
 /// as 16 MiB with batches in the order of keys; under that, flushes disturb more often.
 const MEMTABLE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// Each keyspace of each database draws a size of its own from here up. The nodes of a cluster take the same facts: with
+/// tables of one size all of them would be full, and be written out, at the same moments, on disks and processors they may share.
+const MEMTABLE_BYTES_MIN: u64 = 5 * 1024 * 1024;
 
 /// Bytes of journals that are full but still needed, above which fjall flushes the keyspaces that need them. Opening
 /// reads all of them.
@@ -81,6 +91,7 @@ const FREE_BYTES_MIN: u64 = 2 * MEMTABLE_BYTES_MAX;
 pub struct Fjall {
     /// In the order of [`Table::ALL`].
     keyspaces: Vec<Keyspace>,
+    memtables: Memtables,
     database: Database,
     directory: PathBuf,
 }
@@ -104,7 +115,8 @@ impl Fjall {
             contain(|| create(directory, options))?;
         }
         let (database, keyspaces) = contain(|| open_database(&path, options))?;
-        Ok(Self { keyspaces, database, directory: directory.to_path_buf() })
+        let memtables = Memtables::of(&keyspaces)?;
+        Ok(Self { keyspaces, memtables, database, directory: directory.to_path_buf() })
     }
 
     fn keyspace(&self, table: Table) -> &Keyspace {
@@ -196,6 +208,7 @@ impl Engine for Fjall {
         }
         contain(|| {
             self.wait_for_room()?;
+            self.memtables.note(&self.keyspaces);
             writes.commit().map_err(|error| self.translate(error))
         })
     }
@@ -237,11 +250,16 @@ fn open_database(path: &Path, options: EngineOptions) -> Result<(Database, Vec<K
     Ok((database, keyspaces))
 }
 
+/// A size for the memory tables of a keyspace, by a random number.
+const fn memtable_bytes(random: u64) -> u64 {
+    MEMTABLE_BYTES_MIN + random % (MEMTABLE_BYTES_MAX - MEMTABLE_BYTES_MIN + 1)
+}
+
 /// A keyspace keeps the options it was made with.
 fn keyspace_options() -> KeyspaceCreateOptions {
     KeyspaceCreateOptions::default()
         .manual_journal_persist(true)
-        .max_memtable_size(MEMTABLE_BYTES_MAX)
+        .max_memtable_size(memtable_bytes(RandomState::new().hash_one(())))
         .filter_block_partitioning_policy(PartitioningPolicy::new(PARTITIONED_FROM_LEVEL_ONE))
         .index_block_partitioning_policy(PartitioningPolicy::new(PARTITIONED_FROM_LEVEL_ONE))
 }
