@@ -1,8 +1,9 @@
 //! How many members' disks have what a client was told of.
 //!
-//! Of what this node stamped, the members that follow its feed tell it themselves, at once where it is waited for. Of what another one stamped they
-//! do not: that is left out of the feed for those who have it from elsewhere, or may not have it at all. They are asked whether they
-//! have the fact. That an artifact has the same state with them is not enough: a transition that was superseded shows in no state.
+//! Of what this node stamped, the members that follow its feed tell it themselves, at once where it is waited for. Of what
+//! another one stamped they do not: that is left out of the feed for those who have it from elsewhere, or may not have it at all.
+//! They are asked whether they have the fact. That an artifact has the same state with them is not enough: a transition that was
+//! superseded shows in no state.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

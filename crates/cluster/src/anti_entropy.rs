@@ -133,6 +133,11 @@ struct Differing {
     is_catching_up: bool,
 }
 
+/// What differs is compared so often at least, however it changes.
+const fn interval(is_catching_up: bool) -> Duration {
+    if is_catching_up { CATCHING_UP_INTERVAL } else { UNSTILL_INTERVAL }
+}
+
 /// Looks for peers that differ, for ever.
 pub(crate) async fn run(context: Arc<Context>) {
     let mut before: BTreeMap<NodeId, (Seen, Instant)> = BTreeMap::new();
@@ -148,14 +153,13 @@ pub(crate) async fn run(context: Arc<Context>) {
             |peer: &Differing| before.get(&peer.node).filter(|(seen, _)| *seen == peer.seen).map(|(_, since)| *since);
         let is_due = |peer: &&Differing| {
             let is_rested = rested.get(&peer.node).is_none_or(|asked: &Instant| asked.elapsed() >= REST);
-            let (is_still, interval) = match since(peer) {
-                Some(since) if peer.is_catching_up => {
-                    (since.elapsed() >= STUCK_PULSES * context.pulse, CATCHING_UP_INTERVAL)
-                }
-                None if peer.is_catching_up => (false, CATCHING_UP_INTERVAL),
-                since => (peer.is_still && since.is_some(), UNSTILL_INTERVAL),
+            let unchanged = since(peer).map(|since| since.elapsed());
+            let is_still = if peer.is_catching_up {
+                unchanged.is_some_and(|time| time >= STUCK_PULSES * context.pulse)
+            } else {
+                peer.is_still && unchanged.is_some()
             };
-            (is_still && is_rested) || asked.elapsed() >= interval
+            (is_still && is_rested) || asked.elapsed() >= interval(peer.is_catching_up)
         };
         // One after another: what only the last of them has is fetched too.
         let chosen = differing.iter().filter(|peer| Some(peer.node) > latest).find(is_due);
@@ -165,8 +169,7 @@ pub(crate) async fn run(context: Arc<Context>) {
             rested.insert(peer.node, Instant::now());
             repair(&context, &peer.link, (peer.node, peer.seen.theirs)).await;
         }
-        let interval = if *context.ready.borrow() { UNSTILL_INTERVAL } else { CATCHING_UP_INTERVAL };
-        if strangers_asked.elapsed() >= interval {
+        if strangers_asked.elapsed() >= interval(!*context.ready.borrow()) {
             strangers_asked = Instant::now();
             compare_unfollowed(&context, own).await;
         }

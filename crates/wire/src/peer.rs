@@ -109,11 +109,7 @@ pub(crate) fn decode<Body: DeserializeOwned>(schema: u8, frame: &[u8]) -> Result
     if (*format, *actual) != (FORMAT_BINCODE_2, schema) {
         return Err(FrameError::Unknown { format: *format, schema: *actual });
     }
-    let (read, used) = bincode::serde::decode_from_slice(body, configuration())?;
-    if used < body.len() {
-        return Err(FrameError::Trailing(body.len() - used));
-    }
-    Ok(read)
+    decode_whole(body)
 }
 
 /// Writes the bare body of something that another frame carries.

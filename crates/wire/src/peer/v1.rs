@@ -45,13 +45,20 @@ impl Versions {
 
 /// Reads what was compressed by LZ4 after its length.
 fn decompressed<Body: serde::de::DeserializeOwned>(compressed: &[u8]) -> Result<Body, FrameError> {
-    let broken = |error: lz4_flex::block::DecompressError| FrameError::Compressed(error.to_string());
-    let (length, block) = lz4_flex::block::uncompressed_size(compressed).map_err(broken)?;
+    let (length, block) = lz4_flex::block::uncompressed_size(compressed).map_err(|error| broken(&error))?;
+    super::decode_whole(&decompress(block, length, &[])?)
+}
+
+/// Up to `length` bytes that were compressed by LZ4 with a dictionary.
+fn decompress(block: &[u8], length: usize, dictionary: &[u8]) -> Result<Vec<u8>, FrameError> {
     if length > super::FRAME_BYTES_MAX {
         return Err(FrameError::TooLong { length });
     }
-    let plain = lz4_flex::decompress(block, length).map_err(broken)?;
-    super::decode_whole(&plain)
+    lz4_flex::block::decompress_with_dict(block, length, dictionary).map_err(|error| broken(&error))
+}
+
+fn broken(error: &lz4_flex::block::DecompressError) -> FrameError {
+    FrameError::Compressed(error.to_string())
 }
 
 /// The versions of the conversation this software speaks.

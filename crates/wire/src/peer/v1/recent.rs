@@ -3,7 +3,7 @@
 //! Facts that follow each other are alike: the same tenant, repositories and artifacts, stamps of one clock and one node. A page
 //! of one fact has nothing in it that repeats, and the pages before it have most of it.
 
-use super::super::{FRAME_BYTES_MAX, FrameError};
+use super::super::FrameError;
 
 /// Who tells and who listens keep so much of what was told: some sixty facts. More is seldom shorter, and each page costs the
 /// time to look through all of it. A part of the format: who keeps another number cannot read what is written.
@@ -21,11 +21,7 @@ impl Recent {
     /// `length` is how much has to come out.
     pub(super) fn decompress(&self, compressed: &[u8], length: u64) -> Result<Vec<u8>, FrameError> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
-        if length > FRAME_BYTES_MAX {
-            return Err(FrameError::TooLong { length });
-        }
-        let plain = lz4_flex::block::decompress_with_dict(compressed, length, &self.0)
-            .map_err(|error| FrameError::Compressed(error.to_string()))?;
+        let plain = super::decompress(compressed, length, &self.0)?;
         if plain.len() < length {
             return Err(FrameError::Compressed(format!("it has {} bytes, and says {length}", plain.len())));
         }
