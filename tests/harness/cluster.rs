@@ -191,6 +191,15 @@ impl Cluster {
         until("all are connected", || pairs().all(|(one, other)| one == other || self.sees(one, other)));
     }
 
+    /// Waits until every node that runs is ready. Nodes that have just met compare what they have first.
+    ///
+    /// # Panics
+    /// If that does not come about.
+    #[track_caller]
+    pub fn ready(&self) {
+        until("all are ready", || self.running().all(|number| self.state(number) == "ready"));
+    }
+
     fn take(&self, number: u8) -> Node {
         let node = self.site(number).node.lock().expect("nobody panicked").take();
         node.expect("the node runs")
@@ -264,6 +273,24 @@ impl Cluster {
     #[must_use]
     pub fn status(&self, number: u8) -> Value {
         self.get(number, "/cluster")
+    }
+
+    /// How many facts a node holds.
+    ///
+    /// # Panics
+    /// If it does not tell.
+    #[must_use]
+    pub fn facts(&self, number: u8) -> u64 {
+        self.status(number)["facts"].as_u64().expect("a number of facts")
+    }
+
+    /// The state that a node says it is in.
+    ///
+    /// # Panics
+    /// If it does not tell.
+    #[must_use]
+    pub fn state(&self, number: u8) -> String {
+        self.status(number)["state"].as_str().expect("a node has a state").to_owned()
     }
 
     /// Whether a node is connected to another, and has heard how many facts that has.
@@ -354,10 +381,19 @@ impl Drop for Cluster {
 /// # Panics
 /// If it does not come about.
 #[track_caller]
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn until(what: &str, is_so: impl FnMut() -> bool) {
+    until_every(LOOK, what, is_so);
+}
+
+/// As [`until`], with so much time between one look and the next.
+///
+/// # Panics
+/// If it does not come about.
+#[track_caller]
+pub fn until_every(look: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     let (begun, place) = (Instant::now(), Location::caller());
     while !is_so() {
         assert!(begun.elapsed() < BOUND, "{place}: not within {BOUND:?}: {what}");
-        thread::sleep(LOOK);
+        thread::sleep(look);
     }
 }

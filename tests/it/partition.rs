@@ -16,7 +16,7 @@ mod phases;
 mod processes;
 mod strangers;
 
-use plimsoll_tests::cluster::{BOUND, Cluster};
+use plimsoll_tests::cluster::{BOUND, Cluster, until};
 use plimsoll_tests::history::{History, Outcome};
 use plimsoll_tests::machine::not_run;
 use serde_json::Value;
@@ -33,6 +33,24 @@ fn cluster(test: &str, regions: &[&'static str], arguments: &[&'static str]) -> 
 fn post(cluster: &Cluster, history: &History, number: u8, transition: &Value) -> Outcome {
     let client = cluster.client(number, BOUND);
     cluster.network.as_client(|| history.post(&client, transition))
+}
+
+/// Retires an artifact at a node.
+#[track_caller]
+fn retire(cluster: &Cluster, number: u8, artifact: &str) {
+    let client = cluster.client(number, BOUND);
+    let path = format!("/projections/{artifact}");
+    let answer = cluster.network.as_client(|| client.send("DELETE", &path, &[], &[])).unwrap();
+    assert_eq!(answer.status, 204, "{answer:?}");
+}
+
+/// Waits until every node that runs holds the transitions of the artifacts that are there, and no other facts.
+#[track_caller]
+fn all_retired_is_forgotten(cluster: &Cluster) {
+    until("all that was retired is forgotten", || {
+        let live: usize = cluster.copies()[0].artifacts.values().map(|artifact| artifact.transitions.len()).sum();
+        cluster.running().all(|number| cluster.facts(number) == live as u64)
+    });
 }
 
 fn refused(status: u16, problem: &str) -> Outcome {

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::thread::{self, sleep};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use plimsoll_tests::cluster::{BOUND, Cluster};
+use plimsoll_tests::cluster::{BOUND, Cluster, until_every};
 
+use crate::load;
 use crate::table::{Table, digits};
-use crate::{are_ready, load};
 
 /// What stays.
 const LIVE: u32 = 1_000_000;
@@ -22,10 +22,13 @@ const RETENTION: [&str; 2] = ["--retention-s", "40"];
 /// Cursors a second, meanwhile.
 const RATE: u32 = 1_000;
 
+/// How often it is looked whether all is forgotten.
+const LOOK: Duration = Duration::from_millis(100);
+
 pub(crate) fn measure(table: &mut Table) -> Result<(), String> {
     let cluster = Cluster::new(&["eu", "us"], &RETENTION)?;
     cluster.start_all();
-    are_ready(&cluster);
+    cluster.ready();
     load::import(&cluster, 1, "old", RETIRED);
     load::import(&cluster, 1, "live", LIVE);
     let before = load::cursors(&cluster, 1, RATE, Duration::from_secs(10));
@@ -36,10 +39,7 @@ pub(crate) fn measure(table: &mut Table) -> Result<(), String> {
     let begun = Instant::now();
     let meanwhile = thread::scope(|scope| {
         let cursors = scope.spawn(|| load::cursors(&cluster, 1, RATE, Duration::from_secs(60)));
-        while cluster.numbers().any(|number| load::facts(&cluster, number) > expected) {
-            assert!(begun.elapsed() < BOUND, "it is not forgotten: {}", load::facts(&cluster, 1));
-            sleep(Duration::from_millis(100));
-        }
+        until_every(LOOK, "it is forgotten", || cluster.numbers().all(|number| cluster.facts(number) <= expected));
         let taken = begun.elapsed().as_secs_f64();
         table.row(
             "110,000 facts are forgotten so long after the last was retired, with a retention of 40 s, s",

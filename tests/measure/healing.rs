@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use plimsoll_tests::cluster::{BOUND, Cluster};
+use plimsoll_tests::cluster::{Cluster, until_every};
 
 use crate::table::{Table, digits};
 use crate::{load, process, started};
@@ -30,12 +30,8 @@ pub(crate) fn measure(table: &mut Table) -> Result<(), String> {
 }
 
 fn same(cluster: &Cluster) {
-    let begun = Instant::now();
     let digest = |number| cluster.status(number)["digest"].clone();
-    while digest(1) != digest(3) || digest(2) != digest(3) {
-        assert!(begun.elapsed() < BOUND, "they do not become the same");
-        sleep(LOOK);
-    }
+    until_every(LOOK, "all hold the same", || digest(1) == digest(3) && digest(2) == digest(3));
 }
 
 /// Three times as many facts as an hour of steady work makes, while one stands still.

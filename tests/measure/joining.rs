@@ -5,22 +5,25 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use plimsoll_tests::cli;
-use plimsoll_tests::cluster::{BOUND, Cluster, until};
+use plimsoll_tests::cluster::{BOUND, Cluster, until, until_every};
 
 use crate::table::{Table, digits};
-use crate::{are_ready, load, process};
+use crate::{load, median, process};
 
 const FACTS: u32 = 1_000_000;
 
 /// What the peers do meanwhile, a second.
 const RATE: u32 = 1_000;
 
+/// How often it is looked whether a node is ready.
+const LOOK: Duration = Duration::from_millis(20);
+
 pub(crate) fn measure(table: &mut Table) -> Result<(), String> {
     let cluster = Cluster::new(&["eu", "us", "ap"], &[])?;
     cluster.start(1);
     cluster.start(2);
     cluster.met();
-    are_ready(&cluster);
+    cluster.ready();
     let begun = Instant::now();
     load::import(&cluster, 1, "joining", FACTS);
     table.row("an import of a million, lines/s", digits(f64::from(FACTS) / begun.elapsed().as_secs_f64()));
@@ -56,10 +59,7 @@ fn join(cluster: &Cluster) -> f64 {
     cluster.start(3);
     let client = cluster.client(3, BOUND);
     let is_ready = || cluster.network.as_client(|| client.get("/readyz")).is_ok_and(|answer| answer.status == 200);
-    while !is_ready() {
-        assert!(begun.elapsed() < BOUND, "it does not become ready");
-        sleep(Duration::from_millis(20));
-    }
+    until_every(LOOK, "it is ready", is_ready);
     begun.elapsed().as_secs_f64()
 }
 
@@ -81,8 +81,7 @@ fn beside_posts(cluster: &Cluster, table: &mut Table) -> Result<(), String> {
         table.row("it is ready after, s", digits(taken));
         ratios.push(meanwhile.p99_ms / before.p99_ms);
     }
-    ratios.sort_by(f64::total_cmp);
-    table.at_most("p99 while a node joins, against before: the median", 2.0, ratios[1], "");
+    table.at_most("p99 while a node joins, against before: the median", 2.0, median(ratios), "");
     Ok(())
 }
 

@@ -60,8 +60,3 @@ pub(crate) fn import(cluster: &Cluster, number: u8, name: &str, count: u32) -> D
     assert_eq!(run.code, 0, "{}", run.remarks);
     begun.elapsed()
 }
-
-/// The facts of a node.
-pub(crate) fn facts(cluster: &Cluster, number: u8) -> u64 {
-    cluster.status(number)["facts"].as_u64().expect("a node counts its facts")
-}

@@ -20,7 +20,7 @@ mod visible;
 
 use std::process::ExitCode;
 
-use plimsoll_tests::cluster::{Cluster, until};
+use plimsoll_tests::cluster::Cluster;
 
 use crate::table::Table;
 
@@ -58,12 +58,12 @@ fn main() -> ExitCode {
 fn started(regions: &[&'static str]) -> Result<Cluster, String> {
     let cluster = Cluster::new(regions, &[])?;
     cluster.start_all();
-    are_ready(&cluster);
+    cluster.ready();
     Ok(cluster)
 }
 
-/// Nodes that have just met compare what they have: none is measured before that.
-fn are_ready(cluster: &Cluster) {
-    let is_ready = |number| cluster.status(number)["state"] == "ready";
-    until("all are ready", || cluster.running().all(is_ready));
+/// The one in the middle, of an odd number.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

@@ -28,7 +28,7 @@ fn the_lines_of_a_batch_keep_their_order_whatever_members_know() {
     let Some(cluster) = cluster("lines of a batch that rest on other members", &["eu", "us"], &patient) else { return };
     cluster.start_all();
     // Before they have caught up they know nothing for sure.
-    until("all are ready", || cluster.numbers().all(|number| cluster.status(number)["state"] == "ready"));
+    cluster.ready();
     let lines = |artifact: &str, key: &str| {
         [
             transition(artifact, &format!("{key}-1"), "first", &[resolved(key, 7)]),
@@ -57,8 +57,8 @@ fn as_many_disks_as_are_asked_for_are_waited_for_and_no_more_are_claimed() {
     for number in 1..=3 {
         assert_eq!(post(number, &format!("t-{number}"), "3"), 201, "one of another region has a neighbour's help");
         assert_eq!(post(number % 3 + 1, &format!("t-{number}"), "3"), 200, "what another node stamped");
-        let counts: Vec<_> = (1..=3).map(|node| cluster.status(node)["facts"].clone()).collect();
-        assert!(counts.iter().all(|count| *count == number), "{counts:?}");
+        let counts: Vec<_> = (1..=3).map(|node| cluster.facts(node)).collect();
+        assert!(counts.iter().all(|count| *count == u64::from(number)), "{counts:?}");
     }
     assert_eq!(post(1, "t-4", "4"), 504, "there are not so many");
     cluster.network.cut_off(&[3]);

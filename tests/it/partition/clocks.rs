@@ -38,7 +38,7 @@ impl Scene {
         let cluster = cluster(test, &["eu", "us", "ap"], &[])?;
         cluster.clock(3).set(0);
         cluster.start_all();
-        until("all are ready", || cluster.numbers().all(|number| cluster.status(number)["state"] == "ready"));
+        cluster.ready();
         Some(Self { cluster, history: History::default(), posted: AtomicU32::new(0) })
     }
 
@@ -69,23 +69,19 @@ impl Scene {
         }
     }
 
-    fn state(&self) -> String {
-        self.cluster.status(3)["state"].as_str().unwrap().to_owned()
-    }
-
     /// Waits until the third node has fenced itself, and sees that it refuses posts, and serves reads.
     #[track_caller]
     fn is_fenced(&self) {
         until("its clock is seen to be off", || {
             self.the_others_are_right();
-            self.state() == "clock_fenced"
+            self.cluster.state(3) == "clock_fenced"
         });
         assert_eq!(self.post(3, "fenced"), refused(503, "clock-fenced"));
         for path in ["/projections/artifact-1", "/projections/artifact-1/cursor", "/projections/artifact-1/transitions"]
         {
             assert!(self.cluster.get(3, path).is_object());
         }
-        assert!([1, 2].iter().all(|number| self.cluster.status(*number)["state"] == "ready"));
+        assert!([1, 2].iter().all(|number| self.cluster.state(*number) == "ready"));
     }
 
     /// A node that had caught up before is to be sent requests all the same.
@@ -101,7 +97,7 @@ impl Scene {
     fn is_right_again(&self) {
         until("its clock is seen to be right", || {
             self.the_others_are_right();
-            self.state() == "ready"
+            self.cluster.state(3) == "ready"
         });
     }
 

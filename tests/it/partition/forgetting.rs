@@ -9,25 +9,14 @@ use plimsoll_tests::history::{History, Outcome};
 use plimsoll_tests::trace::transition;
 
 use super::load::under_load;
-use super::{cluster, comes_to_rest, post};
+use super::{all_retired_is_forgotten, cluster, comes_to_rest, post, retire};
 
 /// Short, so that it is forgotten all the time.
 const RETENTION: [&str; 2] = ["--retention-s", "2"];
 
-fn retire(cluster: &Cluster, number: u8, artifact: &str) {
-    let client = cluster.client(number, BOUND);
-    let path = format!("/projections/{artifact}");
-    let answer = cluster.network.as_client(|| client.send("DELETE", &path, &[], &[])).unwrap();
-    assert_eq!(answer.status, 204, "{answer:?}");
-}
-
 fn finds(cluster: &Cluster, number: u8, artifact: &str) -> bool {
     let client = cluster.client(number, BOUND);
     cluster.network.as_client(|| client.get(&format!("/projections/{artifact}"))).unwrap().status == 200
-}
-
-fn facts(cluster: &Cluster, number: u8) -> u64 {
-    cluster.status(number)["facts"].as_u64().unwrap()
 }
 
 /// Artifacts that are retired at one node, while others are posted to everywhere, and a node is killed.
@@ -51,8 +40,7 @@ fn what_was_retired_is_forgotten_everywhere_under_load() {
         }
     });
     cluster.converged();
-    let live: u64 = cluster.copies()[0].artifacts.values().map(|artifact| artifact.transitions.len() as u64).sum();
-    until("all that was retired is forgotten", || cluster.numbers().all(|number| facts(&cluster, number) == live));
+    all_retired_is_forgotten(&cluster);
     comes_to_rest(&cluster, &history);
     // An id of a forgotten artifact is a new one's.
     assert_eq!(cluster.post(3, &transition(&old(0), "old-0-1", "new", &[])).status, 201);
@@ -82,8 +70,8 @@ fn a_node_that_is_away_for_too_long_starts_afresh_and_exports_what_only_it_has()
         assert_eq!(cluster.post(3, &alone(at)).status, 201);
     }
     retire(&cluster, 1, "old");
-    let held = facts(&cluster, 2);
-    until("the others have forgotten without it", || facts(&cluster, 1) < held && facts(&cluster, 2) < held);
+    let held = cluster.facts(2);
+    until("the others have forgotten without it", || cluster.facts(1) < held && cluster.facts(2) < held);
     assert!(finds(&cluster, 3, "old"), "it was not told");
     cluster.network.mend();
     until("its data is set aside", || parked(&cluster.data(3)).is_some());

@@ -30,7 +30,7 @@ fn get(cluster: &Cluster, number: u8, path: &str) -> Answer {
 /// serves reads.
 #[track_caller]
 fn is_fenced(cluster: &Cluster, number: u8) {
-    until("it is fenced", || cluster.status(number)["state"] == "read_only");
+    until("it is fenced", || cluster.state(number) == "read_only");
     until("it says why", || cluster.log(number).contains("another node has this node's id"));
     let refused = cluster.post(number, &transition("fenced", &format!("fenced-{number}"), "fenced", &[]));
     assert_eq!((refused.status, refused.problem()), (503, "not-ready".into()));
@@ -72,7 +72,7 @@ fn two_nodes_with_one_identity_see_it_and_take_no_writes() {
         load.more([1, 3], 20);
         are_told(&cluster, &[2], &history);
         cluster.stop(4);
-        assert_eq!(cluster.status(2)["state"], "read_only", "only a restart tells which of the two goes on");
+        assert_eq!(cluster.state(2), "read_only", "only a restart tells which of the two goes on");
         cluster.stop(2);
         load.more([1, 3], 10);
         cluster.start(2);

@@ -40,7 +40,7 @@ fn what_is_open_anywhere_can_be_resolved_anywhere() {
     let emitters = Emitters { cluster: &cluster, history: &history };
     cluster.start_all();
     // Before they have caught up they know nothing for sure.
-    until("all are ready", || cluster.numbers().all(|number| cluster.status(number)["state"] == "ready"));
+    cluster.ready();
     for turn in 0..60_u8 {
         let (one, other) = (turn % 3 + 1, (turn + 1 + turn / 3 % 2) % 3 + 1);
         assert_ne!(one, other);

@@ -11,7 +11,7 @@ use plimsoll_tests::history::History;
 use plimsoll_tests::trace::transition;
 
 use super::load::{Load, under_load};
-use super::{cluster, comes_to_rest};
+use super::{all_retired_is_forgotten, cluster, comes_to_rest, retire};
 
 /// Whom it happens to.
 const VICTIM: u8 = 3;
@@ -59,19 +59,13 @@ fn whatever_it_does(test: &str, disturb: Disturbance) {
         while_it_leaves(&cluster, load, disturb);
         while_it_starts_and_catches_up(&cluster, load, disturb);
     });
-    let live = || cluster.copies()[0].artifacts.values().map(|artifact| artifact.transitions.len() as u64).sum::<u64>();
-    let facts = |number| cluster.status(number)["facts"].as_u64().unwrap();
-    until("all that was retired is forgotten", || cluster.running().all(|number| facts(number) == live()));
+    all_retired_is_forgotten(&cluster);
     comes_to_rest(&cluster, &history);
 }
 
 fn serves_again(cluster: &Cluster, load: &Load<'_>) {
     cluster.met();
     load.more([1, 2, 3], 5);
-}
-
-fn state(cluster: &Cluster, number: u8) -> String {
-    cluster.status(number)["state"].as_str().unwrap().to_owned()
 }
 
 fn while_it_is_cut_off_and_repairs(cluster: &Cluster, load: &Load<'_>, disturb: Disturbance) {
@@ -97,8 +91,7 @@ fn while_it_forgets(cluster: &Cluster, load: &Load<'_>, disturb: Disturbance) {
     for at in 0..8 {
         let id = format!("old-{at}");
         assert_eq!(cluster.post(1, &transition(&id, &format!("{id}-1"), "new", &[])).status, 201);
-        let retire = || cluster.client(1, BOUND).send("DELETE", &format!("/projections/{id}"), &[], &[]).unwrap();
-        assert_eq!(cluster.network.as_client(retire).status, 204);
+        retire(cluster, 1, &id);
         load.more([1, 2], 2);
         disturb(cluster);
     }
@@ -116,7 +109,7 @@ fn while_it_leaves(cluster: &Cluster, load: &Load<'_>, disturb: Disturbance) {
     });
     // Where it was killed after the others had been told, it is no member, and says so.
     let is_over = |run: &Run| run.code == 0 || run.problem()["type"] == "urn:plimsoll:problem:no-such-member";
-    until("it has left", || state(cluster, VICTIM) == "leaving" || is_over(&leave()));
+    until("it has left", || cluster.state(VICTIM) == "leaving" || is_over(&leave()));
     load.more(OTHERS, 5);
     cluster.stop(VICTIM);
 }
@@ -128,6 +121,6 @@ fn while_it_starts_and_catches_up(cluster: &Cluster, load: &Load<'_>, disturb: D
     disturb(cluster);
     until("it hears of the others", || cluster.sees(VICTIM, 1) || cluster.sees(VICTIM, 2));
     disturb(cluster);
-    until("it is ready", || state(cluster, VICTIM) == "ready");
+    until("it is ready", || cluster.state(VICTIM) == "ready");
     serves_again(cluster, load);
 }
