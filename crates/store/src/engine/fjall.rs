@@ -13,8 +13,8 @@
 //! - Keys of no bytes, and of more than 65535, make it panic: [`Batch`] takes none of the first, commits here refuse the
 //!   second.
 //! - The write-buffer limit of the database is accepted and ignored. The limit of a keyspace holds: memory for writes is
-//!   at most three memtables of 8 MiB for each of six keyspaces, plus one batch; three keyspaces are written by most
-//!   transitions. Small ones are also faster than the default of 64 MiB.
+//!   at most four memtables of 8 MiB for each of six keyspaces, one of which waits to be freed, plus one batch; three
+//!   keyspaces are written by most transitions. Small ones are also faster than the default of 64 MiB.
 //! - A commit that meets four waiting memtables, or thirty tables in level zero, sleeps until there are fewer, and does
 //!   not see that the worker which should bring that about has died, of a full disk say. So a commit here waits before
 //!   it gets that far, and looks for the failure while it does.
