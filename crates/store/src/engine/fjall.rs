@@ -13,8 +13,8 @@
 //! - Keys of no bytes, and of more than 65535, make it panic: [`Batch`] takes none of the first, commits here refuse the
 //!   second.
 //! - The write-buffer limit of the database is accepted and ignored. The limit of a keyspace holds: memory for writes is
-//!   at most four memtables of 8 MiB for each of six keyspaces, one of which waits to be freed, plus one batch; three
-//!   keyspaces are written by most transitions. Small ones are also faster than the default of 64 MiB.
+//!   three memtables of 5 to 8 MiB for each of six keyspaces, one more that waits to be freed, those that an open scan keeps,
+//!   and one batch; three keyspaces are written by most transitions. Small ones are also faster than the default of 64 MiB.
 //! - A commit that meets four waiting memtables, or thirty tables in level zero, sleeps until there are fewer, and does
 //!   not see that the worker which should bring that about has died, of a full disk say. So a commit here waits before
 //!   it gets that far, and looks for the failure while it does.
@@ -28,7 +28,8 @@
 //! - A creation that is cut short leaves a directory that cannot be opened. So a database is made under another name,
 //!   closed, renamed and opened again.
 //! - Making a keyspace does not sync the directory it is made in; it is synced before the rename.
-//! - A memory table that is done with is freed under a lock that all reads and writes of the keyspace take: see [`memtables`].
+//! - A memory table that is done with is freed under a lock that all reads and writes of the keyspace take: see
+//!   `engine/fjall/memtables.rs`.
 //!
 //! It owns one thread, which flushes and compacts, and this module another, which frees.
 
@@ -43,9 +44,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ::fjall::config::PartitioningPolicy;
-use ::fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use ::fjall::{AbstractTree as _, Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
-use self::memtables::Memtables;
+use self::memtables::{Memtable, Memtables};
 use super::{
     Batch, Contained, Direction, Engine, EngineError, EngineOptions, KeyRange, Row, Table, contain, create_directory,
     directory_bytes, sync_directory,
@@ -59,7 +60,7 @@ const UNFINISHED_DATABASE: &str = "database.new";
 /// as 16 MiB with batches in the order of keys; under that, flushes disturb more often.
 const MEMTABLE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// Each keyspace of each database draws a size of its own from here up. The nodes of a cluster take the same facts: with
+/// Each keyspace of each new database draws a size of its own from here up, and keeps it. The nodes of a cluster take the same facts: with
 /// tables of one size all of them would be full, and be written out, at the same moments, on disks and processors they may share.
 const MEMTABLE_BYTES_MIN: u64 = 5 * 1024 * 1024;
 
@@ -115,7 +116,7 @@ impl Fjall {
             contain(|| create(directory, options))?;
         }
         let (database, keyspaces) = contain(|| open_database(&path, options))?;
-        let memtables = Memtables::of(&keyspaces)?;
+        let memtables = contain(|| Ok(Memtables::begin(active_memtables(&keyspaces))?))?;
         Ok(Self { keyspaces, memtables, database, directory: directory.to_path_buf() })
     }
 
@@ -208,7 +209,7 @@ impl Engine for Fjall {
         }
         contain(|| {
             self.wait_for_room()?;
-            self.memtables.note(&self.keyspaces);
+            self.memtables.note(active_memtables(&self.keyspaces));
             writes.commit().map_err(|error| self.translate(error))
         })
     }
@@ -248,6 +249,11 @@ fn open_database(path: &Path, options: EngineOptions) -> Result<(Database, Vec<K
     let keyspace = |table: Table| database.keyspace(table.name(), keyspace_options).map_err(translate);
     let keyspaces = Table::ALL.into_iter().map(keyspace).collect::<Result<_, _>>()?;
     Ok((database, keyspaces))
+}
+
+/// Of each keyspace the memory table that takes the writes.
+fn active_memtables(keyspaces: &[Keyspace]) -> impl Iterator<Item = Memtable> {
+    keyspaces.iter().map(|keyspace| keyspace.tree.active_memtable() as Memtable)
 }
 
 /// A size for the memory tables of a keyspace, by a random number.
@@ -302,6 +308,8 @@ fn translate(error: Error) -> EngineError {
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     const ROWS: u64 = 700_000;
@@ -316,6 +324,27 @@ mod tests {
     fn bytes_read() -> u64 {
         let counts = fs::read_to_string("/proc/thread-self/io").unwrap();
         counts.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+    }
+
+    /// A table that nobody sees off would stay for ever, and one that is not held is freed under the engine's lock.
+    #[test]
+    fn a_memory_table_is_held_until_it_is_replaced_and_freed_in_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Fjall::open(&folder.path().join("fjall"), EngineOptions { cache_bytes: 1 << 20 }).unwrap();
+        let log = engine.keyspace(Table::Log);
+        let first = log.tree.active_memtable();
+        // This one, the engine's, and the one held.
+        assert_eq!(Arc::strong_count(&first), 3);
+        let (weak, begun) = (Arc::downgrade(&first), Instant::now());
+        drop(first);
+        while weak.strong_count() > 0 {
+            assert!(begun.elapsed() < ROOM_WAIT_MAX, "the first table is not freed");
+            for number in 0..MEMTABLE_BYTES_MAX >> 16 {
+                let mut batch = Batch::default();
+                batch.put(Table::Log, number.to_be_bytes().to_vec(), vec![7; 1 << 16]);
+                engine.commit(batch).unwrap();
+            }
+        }
     }
 
     /// A cache that holds no whole filter stands for a store with many.

@@ -1,9 +1,10 @@
-//! Memory tables that fjall is done with are freed where nobody waits for it.
+//! Memory tables that the engine is done with are freed where nobody waits for it.
 //!
 //! lsm-tree 3.1 lets go of a memory table in `SuperVersions::maintenance`, under the lock that every read and every write of the
 //! keyspace takes. If that was the last reference, its hundred thousand rows are freed one by one meanwhile: 5 to 20 ms for 8 MiB,
-//! a quarter of what fjall's thread does. So this holds a reference of its own to each, and when that is the last, a thread gives
-//! it up.
+//! a quarter of what its thread does. So this holds a reference of its own to each table that was there when a commit began, and
+//! once that is the last, a thread gives it up. A table that comes and goes within one commit, or was filled by recovery, is
+//! freed by the engine itself.
 
 use std::any::Any;
 use std::io;
@@ -13,62 +14,49 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use ::fjall::{AbstractTree as _, Keyspace};
+/// How often it is looked whether the engine has let go of a table. It does so some time after it has written the table out, and
+/// may not while there are no writes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How often it is looked whether fjall has let go of a table. It does so some time after it has written the table out, and may
-/// not while there are no writes.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Tables on their way to the thread. Where that has ended, or is so far behind, whoever lets go last frees a table.
+const RETIRED_MAX: usize = 16;
 
-/// Tables on their way to the thread. Where it has stopped and there is no room, fjall frees a table itself.
-const RETIRED_MAX: usize = 256;
+/// Nothing is asked of it but whether somebody else has it.
+pub(super) type Memtable = Arc<dyn Any + Send + Sync>;
 
-/// Its type has no public name, and nothing is asked of it.
-type Memtable = Arc<dyn Any + Send + Sync>;
-
-/// A reference to each memory table that fjall may still have. While there are no writes it is one too many: the table that was
-/// filled last is kept until the next write.
+/// A reference to each memory table that the engine may still have. While there are no writes there is one too many of each
+/// keyspace: the table that was filled last is kept until the next write.
 pub(super) struct Memtables {
-    /// Of each keyspace the one that took the last write.
+    /// Of each keyspace the one that took the writes when it was last looked.
     active: Mutex<Vec<Memtable>>,
     retired: SyncSender<Memtable>,
 }
 
 impl Memtables {
-    /// Starts the thread. It ends after this does.
+    /// Starts the thread, with the table of each keyspace that takes the writes. The thread ends after this does.
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub(super) fn of(keyspaces: &[Keyspace]) -> io::Result<Self> {
-        let (memtables, retired) = Self::retiring(keyspaces);
-        thread::Builder::new().name("plimsoll-freer".to_owned()).spawn(move || free(&retired))?;
-        Ok(memtables)
-    }
-
-    fn retiring(keyspaces: &[Keyspace]) -> (Self, Receiver<Memtable>) {
+    pub(super) fn begin(active: impl Iterator<Item = Memtable>) -> io::Result<Self> {
         let (sender, retired) = mpsc::sync_channel(RETIRED_MAX);
-        (Self { active: Mutex::new(keyspaces.iter().map(active).collect()), retired: sender }, retired)
+        thread::Builder::new().name("plimsoll-freer".to_owned()).spawn(move || free(&retired))?;
+        Ok(Self { active: Mutex::new(active.collect()), retired: sender })
     }
 
-    /// Takes note of the tables that have taken the place of others. Call it before each write: a table is replaced only once it
-    /// has been written to.
-    pub(super) fn note(&self, keyspaces: &[Keyspace]) {
+    /// Takes note of the tables that take the writes now, in the same order, and sees the others off. Call it before each
+    /// commit: the engine replaces a table some time after a commit has filled it.
+    pub(super) fn note(&self, active: impl Iterator<Item = Memtable>) {
         let mut held = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-        for (held, keyspace) in held.iter_mut().zip(keyspaces) {
-            let now = active(keyspace);
+        for (held, now) in held.iter_mut().zip(active) {
             if !addr_eq(Arc::as_ptr(held), Arc::as_ptr(&now)) {
                 let retired = std::mem::replace(held, now);
-                // Where there is no room fjall still has it.
                 let _ = self.retired.try_send(retired);
             }
         }
     }
 }
 
-fn active(keyspace: &Keyspace) -> Memtable {
-    keyspace.tree.active_memtable()
-}
-
-/// Frees what fjall has let go of, until there are no more tables to come.
+/// Frees what the engine has let go of, until there are no more tables to come.
 fn free(retired: &Receiver<Memtable>) {
     let mut waiting: Vec<Memtable> = Vec::new();
     loop {
@@ -88,64 +76,37 @@ fn free(retired: &Receiver<Memtable>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Weak;
-    use std::time::Instant;
+    use std::sync::mpsc::Sender;
 
-    use super::super::{Fjall, MEMTABLE_BYTES_MAX};
     use super::*;
-    use crate::engine::{Batch, Engine as _, EngineOptions, Table};
 
-    const BOUND: Duration = Duration::from_secs(60);
+    /// Tells the thread that frees it.
+    struct Probe(u8, Sender<(u8, Option<String>)>);
 
-    fn engine(folder: &tempfile::TempDir) -> Fjall {
-        Fjall::open(&folder.path().join("fjall"), EngineOptions { cache_bytes: 1 << 20 }).unwrap()
-    }
-
-    fn write(engine: &Fjall, bytes: u64) {
-        for number in 0..bytes / (64 << 10) {
-            let mut batch = Batch::default();
-            batch.put(Table::Log, number.to_be_bytes().to_vec(), vec![7; 64 << 10]);
-            engine.commit(batch).unwrap();
+    impl Drop for Probe {
+        fn drop(&mut self) {
+            let _ = self.1.send((self.0, thread::current().name().map(str::to_owned)));
         }
     }
 
-    fn until(what: &str, is_true: impl Fn() -> bool) {
-        let begun = Instant::now();
-        while !is_true() {
-            assert!(begun.elapsed() < BOUND, "not within {BOUND:?}: {what}");
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Otherwise fjall would free it, under its lock.
+    /// However late the engine lets go of one, and whatever it replaces meanwhile.
     #[test]
-    fn of_each_table_that_was_replaced_the_last_reference_comes_here() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut engine = engine(&folder);
-        let (memtables, retired) = Memtables::retiring(&engine.keyspaces);
-        engine.memtables = memtables;
-        write(&engine, 3 * MEMTABLE_BYTES_MAX);
-        until("fjall has written out what was replaced", || {
-            write(&engine, 64 << 10);
-            engine.keyspace(Table::Log).sealed_memtable_count() == 0
-        });
-        let tables: Vec<Memtable> = retired.try_iter().collect();
-        assert!(tables.len() >= 2, "{}", tables.len());
-        // fjall looks what it can let go of when a table is replaced.
-        until("fjall has let go of the first", || {
-            write(&engine, MEMTABLE_BYTES_MAX);
-            Arc::strong_count(&tables[0]) == 1
-        });
-    }
-
-    #[test]
-    fn a_table_that_was_replaced_is_freed_in_the_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let engine = engine(&folder);
-        let first: Weak<_> = Arc::downgrade(&active(engine.keyspace(Table::Log)));
-        until("the first table is freed", || {
-            write(&engine, MEMTABLE_BYTES_MAX);
-            first.upgrade().is_none()
-        });
+    fn what_was_replaced_is_freed_by_the_thread_and_only_once_the_engine_has_let_go() {
+        let (told, freed) = mpsc::channel();
+        let table = |number| -> Memtable { Arc::new(Probe(number, told.clone())) };
+        let (first, other, second, third) = (table(1), table(2), table(3), table(4));
+        let memtables = Memtables::begin([&first, &other].into_iter().cloned()).unwrap();
+        memtables.note([&second, &other].into_iter().cloned());
+        memtables.note([&third, &other].into_iter().cloned());
+        drop(second);
+        let by_the_thread = Some("plimsoll-freer".to_owned());
+        assert_eq!(freed.recv(), Ok((3, by_the_thread.clone())));
+        // The thread has looked at the first one as well, which came before.
+        drop(first);
+        assert_eq!(freed.recv(), Ok((1, by_the_thread)));
+        drop((other, third, memtables));
+        let mut active: Vec<u8> = freed.iter().take(2).map(|(number, _)| number).collect();
+        active.sort_unstable();
+        assert_eq!(active, [2, 4]);
     }
 }
